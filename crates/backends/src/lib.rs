@@ -1,0 +1,8 @@
+//! Queues, buckets and event stores: the traits, the embedded backends, and the conformance suites that hold them equal.
+//!
+//! Invariant: no type of a driver (SQL, AMQP, S3) crosses this crate's border, and nothing here knows what a message or
+//! an object means.
+
+pub mod bucket;
+pub mod queue;
+pub mod store;

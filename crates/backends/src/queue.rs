@@ -1,0 +1,119 @@
+//! A queue: publish, receive, settle.
+//!
+//! A message is *ready* until it is delivered, then *unacked* until it is settled or its consumer is gone; then it is gone
+//! or ready again, with one more attempt. A message delivered more often than the delivery limit goes to the dead-letter
+//! queue of its kind of work. Delivery is at least once; order within a queue is kept only where nothing is redelivered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use detektor_contract::names::Queue;
+use detektor_contract::{Fault, Faulty};
+
+/// What is put into a queue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// The wire form.
+    pub body: Bytes,
+    /// Trace context and measurements; nothing settled depends on them.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A message that was taken out and waits to be settled.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The queue that it comes from.
+    pub queue: Queue,
+    /// The message.
+    pub message: Message,
+    /// 1 at first, one more each time it was delivered and not settled.
+    pub attempt: u32,
+    /// What [`Consumer::settle`] wants.
+    pub tag: Tag,
+}
+
+/// Names a delivery to the consumer that received it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(pub u64);
+
+/// What becomes of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Settle {
+    /// All of its output is confirmed: forget it.
+    Ack,
+    /// Deliver it again, to anybody. Counts as an attempt.
+    Requeue,
+}
+
+/// How much a queue holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Depth {
+    /// Waiting.
+    pub ready: u64,
+    /// Delivered and not settled.
+    pub unacked: u64,
+}
+
+/// Why a queue did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// It is away, or the connection broke.
+    #[error("the queue is not available: {context}")]
+    Unavailable {
+        /// What was being done.
+        context: String,
+        /// The driver's error.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// It takes no more for now.
+    #[error("the queue {queue} is full")]
+    Full {
+        /// Which.
+        queue: Queue,
+    },
+    /// The delivery was already settled, or went back when its consumer lost its connection.
+    #[error("delivery {0:?} is not ours to settle any more")]
+    NotHeld(Tag),
+    /// The consumer was closed.
+    #[error("the consumer is closed")]
+    Closed,
+}
+
+impl Faulty for QueueError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Unavailable { .. } | Self::Full { .. } | Self::NotHeld(_) | Self::Closed => Fault::Transient,
+        }
+    }
+}
+
+/// Where messages are put and taken.
+#[async_trait]
+pub trait Queues: Send + Sync + 'static {
+    /// Puts messages into `queue`; returns once every one is durable. On an error some may be: put them all again.
+    async fn publish(&self, queue: Queue, messages: Vec<Message>) -> Result<(), QueueError>;
+
+    /// Begins to take from `queues`, holding at most `prefetch` unsettled deliveries over all of them.
+    async fn consume(&self, queues: &[Queue], prefetch: u32) -> Result<Arc<dyn Consumer>, QueueError>;
+
+    /// How much `queue` holds.
+    async fn depth(&self, queue: Queue) -> Result<Depth, QueueError>;
+}
+
+/// One subscriber.
+#[async_trait]
+pub trait Consumer: Send + Sync + 'static {
+    /// The next delivery; waits for one. Cancelling the wait loses nothing. [`QueueError::Closed`] after `close`.
+    async fn receive(&self) -> Result<Delivery, QueueError>;
+
+    /// Settles a delivery.
+    async fn settle(&self, tag: Tag, how: Settle) -> Result<(), QueueError>;
+
+    /// Takes no more; what is held can still be settled. What was delivered and not yet received goes back.
+    async fn cancel(&self) -> Result<(), QueueError>;
+
+    /// Gives back everything unsettled and ends.
+    async fn close(&self) -> Result<(), QueueError>;
+}

@@ -1,0 +1,1 @@
+//! The host every function runs in.

@@ -1,0 +1,1 @@
+//! Camera streams in, segment jobs out.

@@ -1,0 +1,1 @@
+//! The detect function: a segment in, detections out.

@@ -1,0 +1,1 @@
+//! The events API: REST, a resumable stream and a web page.

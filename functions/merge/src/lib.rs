@@ -1,0 +1,1 @@
+//! The merge function: outcomes in, tracks, events and the frame ledger out.

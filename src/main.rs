@@ -1,0 +1,3 @@
+//! The `detektor` command.
+
+fn main() {}
