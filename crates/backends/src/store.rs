@@ -262,6 +262,14 @@ pub trait EventStore: Send + Sync + 'static {
         until: TimeUs,
         limit: u32,
     ) -> Result<Vec<Outcome>>;
+    /// A camera's winning markers behind `after` in this order (from its end, if none), at most `limit`.
+    async fn markers(
+        &self,
+        camera: &CameraId,
+        order: Order,
+        after: Option<Position>,
+        limit: u32,
+    ) -> Result<Vec<Outcome>>;
     /// A camera's seams, by epoch.
     async fn seams(&self, camera: &CameraId) -> Result<Vec<(Epoch, Seam)>>;
     /// How far each camera is folded.
