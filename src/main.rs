@@ -1,3 +1,6 @@
 //! The `detektor` command.
 
+mod cli;
+mod config;
+
 fn main() {}

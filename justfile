@@ -1,0 +1,36 @@
+# Every command there is. `./justw` brings `just` and what else is missing.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+target := env("CARGO_TARGET_DIR", justfile_directory() / "target")
+detektor := target / "release/detektor"
+
+# List the recipes.
+default:
+    @just --list --unsorted
+
+# Turn the bundled driveway footage into events and show them on a web page.
+demo *args: build
+    @scripts/demo {{ detektor }} {{ args }}
+
+# Make the release binary, target/release/detektor.
+build:
+    cargo build --release --bin detektor
+
+# Everything that must hold: format, lints, licences, tests.
+test: lint deny
+    scripts/setup/packages test rtsp
+    ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" cargo test --workspace
+
+# Formatting and lints, warnings refused.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Bans, licences and sources of the dependencies.
+deny:
+    cargo-deny --log-level error check bans licenses sources
+
+# Format the code.
+fmt:
+    cargo fmt --all

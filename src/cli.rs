@@ -1,0 +1,170 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use detektor_contract::{CameraId, Sampling};
+
+use crate::config::Engine;
+
+/// Camera streams in; ordered, de-duplicated detection events out.
+#[derive(Debug, Parser)]
+#[command(name = "detektor", version, about, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "\
+Try it on a file:
+  detektor run --camera gate=gate.mp4 --until-done
+  detektor events --data-dir detektor-data --json
+
+Exit codes: 0 done; 1 failed; 2 a source failed, or the command line or configuration is wrong; 130 interrupted.")]
+pub struct Cli {
+    /// How to write logs (to standard error).
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Auto, env = "DETEKTOR_LOG_FORMAT")]
+    pub log_format: LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How to write logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people; coloured on terminals.
+    Auto,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything in one process: cameras, detection, merging, the events API and its page.
+    Run(RunArgs),
+    /// Print events, in a fixed order.
+    Events(ReadArgs),
+    /// Print what was seen in each frame that was looked at, in a fixed order.
+    Detections(ReadArgs),
+    /// Print what became of each camera's frames.
+    Ledger(ReadArgs),
+    /// Try segments again that failed for good and were kept.
+    Replay(ReplayArgs),
+    /// Make the event store anew from the bucket.
+    Reindex(DataArgs),
+    /// Check model, libraries, cameras, port and disk, and say what to do.
+    Doctor(RunArgs),
+    /// Print a shell's completions.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What `run` takes.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Read the configuration from this TOML file.
+    #[arg(long, value_name = "FILE", env = "DETEKTOR_CONFIG", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+    /// Add a camera: rtsp://…, http://…, file:PATH or a path. May be given many times.
+    #[arg(long = "camera", value_name = "NAME=URL", value_parser = parse_camera)]
+    pub cameras: Vec<(CameraId, String)>,
+    /// Keep the database and the bucket here [default: detektor-data]
+    #[arg(long, value_name = "DIR", env = "DETEKTOR_DATA_DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: Option<PathBuf>,
+    /// A model's manifest (.toml), or its .onnx file with the manifest beside it [default: the bundled EfficientDet-Lite0]
+    #[arg(long, value_name = "FILE", env = "DETEKTOR_MODEL", value_hint = ValueHint::FilePath)]
+    pub model: Option<PathBuf>,
+    /// What runs the model [default: tract]
+    #[arg(long, value_enum, env = "DETEKTOR_ENGINE")]
+    pub engine: Option<Engine>,
+    /// Look at so many frames a second where something moves, or at all [default: 5]
+    #[arg(long, value_name = "N|all", value_parser = crate::config::parse_sampling)]
+    pub detect_fps: Option<Sampling>,
+    /// Forget detections below this score, 0 to 1 [default: 0.1]
+    #[arg(long, value_name = "SCORE", value_parser = parse_score)]
+    pub min_score: Option<f32>,
+    /// Look at quiet footage as well.
+    #[arg(long)]
+    pub no_gate: bool,
+    /// Serve the events API and its page here [default: 127.0.0.1:8787]
+    #[arg(long, value_name = "ADDR", env = "DETEKTOR_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Threads that decode and infer [default: one a core]
+    #[arg(long, value_name = "N", env = "DETEKTOR_WORKERS")]
+    pub workers: Option<usize>,
+    /// End once all files are through and merged; exit 2 if a source failed.
+    #[arg(long)]
+    pub until_done: bool,
+    /// Print one JSON object on standard output at the end.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What the reading commands take.
+#[derive(Args, Debug)]
+pub struct ReadArgs {
+    /// Where the data is.
+    #[arg(long, value_name = "DIR", env = "DETEKTOR_DATA_DIR", default_value = "detektor-data", value_hint = ValueHint::DirPath)]
+    pub data_dir: PathBuf,
+    /// Only this camera's.
+    #[arg(long, value_name = "NAME")]
+    pub camera: Option<CameraId>,
+    /// One JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `reindex` takes.
+#[derive(Args, Debug)]
+pub struct DataArgs {
+    /// Where the data is.
+    #[arg(long, value_name = "DIR", env = "DETEKTOR_DATA_DIR", default_value = "detektor-data", value_hint = ValueHint::DirPath)]
+    pub data_dir: PathBuf,
+}
+
+/// What `replay` takes.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// Where the data is.
+    #[arg(long, value_name = "DIR", env = "DETEKTOR_DATA_DIR", default_value = "detektor-data", value_hint = ValueHint::DirPath)]
+    pub data_dir: PathBuf,
+    /// Only this camera's.
+    #[arg(long, value_name = "NAME")]
+    pub camera: Option<CameraId>,
+    /// Only list what is kept.
+    #[arg(long)]
+    pub list: bool,
+}
+
+fn parse_camera(text: &str) -> Result<(CameraId, String), String> {
+    let (name, url) = text.split_once('=').ok_or("expected NAME=URL, such as gate=rtsp://192.0.2.7/stream")?;
+    if url.is_empty() {
+        return Err("the URL is empty".to_owned());
+    }
+    Ok((CameraId::new(name).map_err(|error| error.to_string())?, url.to_owned()))
+}
+
+fn parse_score(text: &str) -> Result<f32, String> {
+    let score = text.parse::<f32>().ok().filter(|score| (0.0..=1.0).contains(score));
+    score.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn cameras_may_have_an_equals_sign_in_their_url() {
+        let (id, url) = parse_camera("gate=http://x/?a=b").unwrap();
+        assert_eq!((id.as_str(), url.as_str()), ("gate", "http://x/?a=b"));
+        assert!(parse_camera("gate").is_err());
+        assert!(parse_camera("a/b=c").is_err());
+    }
+}
