@@ -34,3 +34,7 @@ deny:
 # Format the code.
 fmt:
     cargo fmt --all
+
+# Kill `detektor run` 50 times at random moments: events, detections and ledger must be those of a calm run.
+chaos-local *args: build
+    scripts/chaos/local.py {{ detektor }} --camera driveway=samples/driveway.mov {{ args }}

@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Kills `detektor run` at random moments and shows that nothing is lost and nothing is doubled.
+
+Runs the cameras once undisturbed and once with `--kills` SIGKILLs, each followed by a restart over the same data
+directory. Events, detections and ledger must then be the same byte for byte; then the database is deleted and made
+anew from the bucket, and they must be the same again. Prints one JSON object; exits 1 where anything differs.
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+KINDS = ("events", "detections", "ledger")
+
+
+def command(options, data, *extra):
+    cameras = [f"--camera={camera}" for camera in options.camera]
+    return [options.detektor, "run", f"--data-dir={data}", "--listen=127.0.0.1:0", *cameras, *options.run, *extra]
+
+
+def read(options, data):
+    outputs = {}
+    for kind in KINDS:
+        call = [options.detektor, kind, f"--data-dir={data}", "--json"]
+        outputs[kind] = subprocess.run(call, check=True, capture_output=True).stdout
+    return outputs
+
+
+def finish(options, data, log):
+    """One run to the end, bounded in time."""
+    call = command(options, data, "--until-done", "--json")
+    done = subprocess.run(call, stdout=subprocess.PIPE, stderr=log, timeout=options.timeout)
+    if done.returncode not in (0, 2):
+        raise SystemExit(f"detektor run exited with {done.returncode}; its log: {log.name}")
+    return json.loads(done.stdout)
+
+
+def disturbed(options, data, log, dice):
+    """Runs with kills at random moments, then one to the end."""
+    early = 0
+    for _ in range(options.kills):
+        child = subprocess.Popen(command(options, data, "--until-done"), stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            child.wait(dice.uniform(0.02, options.longest))
+            early += 1  # it was through before its time came
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    finish(options, data, log)
+    return early
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("detektor", help="the binary")
+    parser.add_argument("--camera", action="append", required=True, help="NAME=FILE, may be given many times")
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--longest", type=float, default=4.0, help="seconds a life lasts at the most")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--timeout", type=float, default=1200.0, help="seconds for one run to the end")
+    parser.add_argument("run", nargs="*", help="further arguments for `detektor run`, after --")
+    options = parser.parse_args()
+
+    work = pathlib.Path(tempfile.mkdtemp(prefix="detektor-chaos-"))
+    started = time.monotonic()
+    with open(work / "log", "wb") as log:
+        calm = finish(options, work / "calm", log)
+        expected = read(options, work / "calm")
+        early = disturbed(options, work / "killed", log, random.Random(options.seed))
+        killed = read(options, work / "killed")
+        for name in ("detektor.db", "detektor.db-wal", "detektor.db-shm"):
+            (work / "killed" / name).unlink(missing_ok=True)
+        subprocess.run([options.detektor, "reindex", f"--data-dir={work / 'killed'}"], check=True, stderr=log)
+        reindexed = read(options, work / "killed")
+
+    differs = [f"{kind} after the kills" for kind in KINDS if killed[kind] != expected[kind]]
+    differs += [f"{kind} after the reindex" for kind in KINDS if reindexed[kind] != expected[kind]]
+    print(
+        json.dumps(
+            {
+                "kills": options.kills - early,
+                "ended_before_their_kill": early,
+                "seed": options.seed,
+                "events": calm["events"],
+                "bytes": {kind: len(expected[kind]) for kind in KINDS},
+                "differs": differs,
+                "wall_s": round(time.monotonic() - started, 1),
+            }
+        )
+    )
+    if differs:
+        print(f"local.py: the runs differ; see {work}", file=sys.stderr)
+        return 1
+    if not expected["events"] or not expected["detections"]:
+        print("local.py: the undisturbed run saw nothing, so this shows nothing", file=sys.stderr)
+        return 1
+    shutil.rmtree(work)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
