@@ -113,6 +113,18 @@ impl EventChange {
         }
     }
 
+    /// The event.
+    pub fn into_event(self) -> Event {
+        match self {
+            Self::Opened(event)
+            | Self::Continued(event)
+            | Self::Updated(event)
+            | Self::Closed(event)
+            | Self::Revised(event)
+            | Self::Withdrawn(event) => event,
+        }
+    }
+
     /// The type of a CloudEvent that tells of it.
     pub fn cloud_event_type(&self) -> &'static str {
         match self {

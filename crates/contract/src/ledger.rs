@@ -21,6 +21,9 @@ pub struct Ledger {
     pub segments: u64,
     /// Sequence numbers passed over because their outcome was missing.
     pub holes: u64,
+    /// Frames by which an epoch's running count and our own sum differ where no hole explains it. 0, or a mistake.
+    #[serde(default)]
+    pub miscounted: u64,
     /// Gaps in the capture.
     pub gaps: u64,
 }
@@ -49,8 +52,10 @@ impl Ledger {
         self.failed.values().sum()
     }
 
-    /// Whether every captured frame is accounted for and no outcome is missing.
+    /// Whether every captured frame is accounted for, no outcome is missing, and the count agrees with the slicer's.
     pub fn closes(&self) -> bool {
-        self.holes == 0 && self.captured == self.detected + self.skipped_total() + self.failed_total()
+        self.holes == 0
+            && self.miscounted == 0
+            && self.captured == self.detected + self.skipped_total() + self.failed_total()
     }
 }

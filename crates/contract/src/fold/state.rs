@@ -1,37 +1,19 @@
-//! One camera's state between two outcomes. (Skeleton: the interface that merge builds on.)
-
-use std::collections::BTreeMap;
+//! One camera's state between two outcomes.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CameraId, Digest, Epoch, Event, EventChange, Fault, Faulty, Ledger, Outcome, Position, Seam, TimeUs};
+use super::Limit;
+use super::books::Books;
+use super::events::changes;
+use super::track::Look;
+use super::tracker::{Tracker, closed};
+use crate::{
+    CameraId, Clock, CloseReason, EndReason, Epoch, Event, EventChange, Failed, Fate, Fault, Faulty, Ledger, Marker,
+    Outcome, OutcomeBody, Position, SegmentResult, Skipped, TimeUs,
+};
 
-/// Where each of a camera's epochs begins to rule.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seams(BTreeMap<Epoch, Seam>);
-
-/// From where on an epoch's frames are superseded by newer epochs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Limit {
-    /// Frames captured from here on.
-    pub at: Option<TimeUs>,
-    /// Segments that open with one of these, and all behind them.
-    pub key_frames: Vec<Digest>,
-}
-
-impl Seams {
-    /// Notes the seam of `epoch`. Says whether that is news.
-    pub fn insert(&mut self, epoch: Epoch, seam: Seam) -> bool {
-        self.0.insert(epoch, seam) != Some(seam)
-    }
-
-    /// What newer epochs leave of `epoch`.
-    pub fn limit(&self, epoch: Epoch) -> Limit {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let newer = || self.0.range((Excluded(epoch), Unbounded)).map(|(_, seam)| seam);
-        Limit { at: newer().map(|seam| seam.at).min(), key_frames: newer().filter_map(|seam| seam.key_frame).collect() }
-    }
-}
+/// The first byte of a checkpoint. Goes up with every change of layout or of what the fold does with outcomes.
+const LAYOUT: u8 = 1;
 
 /// One camera's tracks, open events and ledger after a prefix of its outcomes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,7 +21,11 @@ pub struct CameraFold {
     camera: CameraId,
     frontier: Option<Position>,
     ended: bool,
-    ledger: Ledger,
+    /// The epoch that gave the newest time, and what its times count from.
+    clock: Option<(Epoch, Clock)>,
+    merged_until: Option<(TimeUs, Clock)>,
+    books: Books,
+    tracker: Tracker,
 }
 
 /// A checkpoint that this build cannot read; fold again from an older one, or from the start.
@@ -56,17 +42,39 @@ impl Faulty for CheckpointError {
 impl CameraFold {
     /// A camera of which nothing is known.
     pub fn new(camera: CameraId) -> Self {
-        Self { camera, frontier: None, ended: false, ledger: Ledger::default() }
+        Self {
+            camera,
+            frontier: None,
+            ended: false,
+            clock: None,
+            merged_until: None,
+            books: Books::default(),
+            tracker: Tracker::default(),
+        }
     }
 
     /// Reads a checkpoint.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        postcard::from_bytes(bytes).map_err(|error| CheckpointError(error.to_string()))
+        match bytes.split_first() {
+            Some((&LAYOUT, state)) => match postcard::take_from_bytes(state) {
+                Ok((fold, [])) => Ok(fold),
+                Ok((_, rest)) => Err(CheckpointError(format!("{} bytes too many", rest.len()))),
+                Err(error) => Err(CheckpointError(error.to_string())),
+            },
+            Some((layout, _)) => Err(CheckpointError(format!("layout {layout}, this build writes {LAYOUT}"))),
+            None => Err(CheckpointError("it is empty".to_owned())),
+        }
     }
 
     /// Writes a checkpoint, beginning with the layout's version.
     pub fn to_bytes(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).unwrap_or_default()
+        // Plain data in memory: there is nothing in it that postcard cannot hold.
+        postcard::to_extend(self, vec![LAYOUT]).unwrap_or_default()
+    }
+
+    /// Whose fold it is.
+    pub fn camera(&self) -> &CameraId {
+        &self.camera
     }
 
     /// The last outcome applied.
@@ -79,39 +87,140 @@ impl CameraFold {
         self.ended
     }
 
+    /// Capture time at which the newest applied frame ended, and what it counts from.
+    pub fn merged_until(&self) -> Option<(TimeUs, Clock)> {
+        self.merged_until
+    }
+
     /// Whether nothing can be missing between the frontier and `next`: the next sequence number of the same epoch, or
     /// the first of a newer epoch after an end of epoch or at the very beginning.
     pub fn expects(&self, next: Position) -> bool {
         match self.frontier {
             None => next.sequence == 0,
-            Some(last) if next.epoch == last.epoch => !self.ended && next.sequence == last.sequence + 1,
+            Some(last) if next.epoch == last.epoch => {
+                !self.ended && last.sequence.checked_add(1) == Some(next.sequence)
+            }
             Some(last) => self.ended && next.epoch > last.epoch && next.sequence == 0,
         }
     }
 
     /// The ledger of everything applied.
     pub fn ledger(&self) -> &Ledger {
-        &self.ledger
+        &self.books.ledger
     }
 
     /// The events that are open now, in id order.
     pub fn open_events(&self) -> Vec<Event> {
-        Vec::new()
+        let mut events = self.events();
+        events.sort_by(|a, b| a.id.cmp(&b.id));
+        events
     }
 
     /// Applies the next outcome in order and says what it does to events. One that is not contiguous passes over a
-    /// hole; one at or before the frontier is ignored.
+    /// hole; one at or before the frontier is ignored. `limit` is what [`super::Seams::limit`] says of its epoch.
     pub fn apply(&mut self, outcome: &Outcome, limit: &Limit) -> Vec<EventChange> {
-        let _ = limit;
-        self.frontier = Some(outcome.id.position());
-        Vec::new()
+        let position = outcome.id.position();
+        if self.frontier.is_some_and(|last| position <= last) {
+            return Vec::new();
+        }
+        let before = self.events();
+        let mut closed = Vec::new();
+        self.books.advance(self.frontier, position);
+        self.frontier = Some(position);
+        self.ended = false;
+        if let Some(clock) = clock_of(outcome) {
+            self.set_clock(position.epoch, clock, &mut closed);
+        }
+        if let Some(span) = outcome.span() {
+            self.books.capture(span, limit);
+            self.merge_until(span.end, span.clock);
+        }
+        match &outcome.body {
+            OutcomeBody::Result(result) => self.look_through(position, result, limit, &mut closed),
+            OutcomeBody::Tombstone(tombstone) => {
+                self.books.fail_span(&tombstone.span, limit, Failed::DeadLettered);
+            }
+            OutcomeBody::Marker(Marker::Shed { span, .. }) => self.books.skip_span(span, limit, Skipped::Shed),
+            OutcomeBody::Marker(Marker::Undecodable { span, reason, .. }) => {
+                self.books.fail_span(span, limit, *reason);
+            }
+            OutcomeBody::Marker(Marker::Gap { from, until, .. }) => {
+                self.books.gap(*from, *until);
+                if until.is_none() {
+                    self.close(CloseReason::CameraLost, &mut closed);
+                }
+            }
+            OutcomeBody::Marker(Marker::EndOfEpoch { frames, reason, .. }) => {
+                self.books.check(*frames);
+                self.ended = true;
+                match reason {
+                    EndReason::EndOfFile | EndReason::SourceFailed => {
+                        self.close(CloseReason::CameraEnded, &mut closed);
+                    }
+                    EndReason::Stopped => self.close(CloseReason::CameraStopped, &mut closed),
+                    EndReason::HandedOver => {}
+                }
+            }
+        }
+        changes(before, closed, self.events())
+    }
+
+    /// Gives every frame of a result to the books, and those that were looked at to the tracker.
+    fn look_through(&mut self, position: Position, result: &SegmentResult, limit: &Limit, done: &mut Vec<Event>) {
+        let mut lost = Vec::new();
+        for (index, frame) in (0u32..).zip(&result.frames) {
+            let superseded = self.books.superseded(frame, limit);
+            self.books.frame(frame, superseded);
+            let Fate::Detected(seen) = &frame.fate else { continue };
+            if superseded {
+                continue;
+            }
+            let look = Look {
+                position,
+                frame: index,
+                at: frame.at,
+                picture: result.picture,
+                snapshot: result.snapshots.iter().find(|s| s.frame == index).map(|s| &s.key),
+                rules: &result.rules,
+            };
+            self.tracker.look(&look, seen, &mut lost);
+        }
+        done.extend(closed(&lost, &self.camera, self.clock(), CloseReason::Left));
+    }
+
+    /// Times on different clocks, or of two media files, say nothing about one another: tracks end where they meet.
+    fn set_clock(&mut self, epoch: Epoch, clock: Clock, done: &mut Vec<Event>) {
+        let mixes = |(known, before): (Epoch, Clock)| known != epoch && (before, clock) != (Clock::Unix, Clock::Unix);
+        if self.clock.is_some_and(mixes) {
+            self.close(CloseReason::CameraEnded, done);
+            self.merged_until = None;
+        }
+        self.clock = Some((epoch, clock));
+    }
+
+    fn merge_until(&mut self, end: TimeUs, clock: Clock) {
+        let end = self.merged_until.map_or(end, |(until, _)| until.max(end));
+        self.merged_until = Some((end, clock));
+    }
+
+    fn close(&mut self, why: CloseReason, done: &mut Vec<Event>) {
+        let clock = self.clock();
+        done.extend(closed(&self.tracker.end(), &self.camera, clock, why));
+    }
+
+    fn clock(&self) -> Clock {
+        self.clock.map_or(Clock::default(), |(_, clock)| clock)
+    }
+
+    fn events(&self) -> Vec<Event> {
+        self.tracker.events(&self.camera, self.clock()).collect()
     }
 }
 
-/// What a refold changed. `before`: the stored events that outcomes behind the checkpoint had touched. `open`: those open
-/// in the checkpoint. `changes`: what applying everything behind the checkpoint again said. The answer holds what to
-/// store and to tell: `Revised` and `Withdrawn` for what was known before, and the last change of what is new.
-pub fn diff(before: &[Event], open: &[Event], changes: Vec<EventChange>) -> Vec<EventChange> {
-    let _ = (before, open);
-    changes
+/// What an outcome's times count from; none where it carries none that matter to tracks.
+fn clock_of(outcome: &Outcome) -> Option<Clock> {
+    match &outcome.body {
+        OutcomeBody::Marker(Marker::Gap { clock, .. }) => Some(*clock),
+        _ => outcome.span().map(|span| span.clock),
+    }
 }

@@ -1,0 +1,42 @@
+//! The fold of a set that is at hand.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use super::{CameraFold, Seams};
+use crate::{CameraId, Event, EventId, Outcome, Position};
+
+/// What a set of outcomes says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Projection {
+    /// The state after all of them.
+    pub fold: CameraFold,
+    /// Every event, open and closed, by id.
+    pub events: BTreeMap<EventId, Event>,
+}
+
+/// Folds the whole set of a camera's outcomes, in whatever order and however often they stand in it. Other cameras'
+/// outcomes are ignored.
+pub fn project<'a>(camera: &CameraId, outcomes: impl IntoIterator<Item = &'a Outcome>) -> Projection {
+    let mut winners: BTreeMap<Position, &Outcome> = BTreeMap::new();
+    for outcome in outcomes.into_iter().filter(|outcome| outcome.id.camera == *camera) {
+        match winners.entry(outcome.id.position()) {
+            Entry::Vacant(free) => {
+                free.insert(outcome);
+            }
+            Entry::Occupied(mut taken) if outcome.wins_over(taken.get()) => {
+                taken.insert(outcome);
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+    let seams: Seams = winners.values().filter_map(|o| Some((o.id.epoch, o.seam()?))).collect();
+    let mut projection = Projection { fold: CameraFold::new(camera.clone()), events: BTreeMap::new() };
+    for outcome in winners.into_values() {
+        for change in projection.fold.apply(outcome, &seams.limit(outcome.id.epoch)) {
+            let event = change.into_event();
+            projection.events.insert(event.id.clone(), event);
+        }
+    }
+    projection
+}

@@ -1,0 +1,116 @@
+//! Where epochs begin to rule, and what they leave of older ones.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, Epoch, Seam, Span, TimeUs};
+
+/// Where each of a camera's epochs begins to rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seams(BTreeMap<Epoch, Seam>);
+
+/// From where on an epoch's frames are superseded by newer epochs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limit {
+    /// Frames captured from here on.
+    pub at: Option<TimeUs>,
+    /// Segments that open with one of these, and all behind them.
+    pub key_frames: Vec<Digest>,
+}
+
+impl Seams {
+    /// How far two dispatchers' capture times of one key frame may lie apart, in microseconds. A seam that names a key
+    /// frame cuts there; by time it cuts only this much later, should the older epoch never have had that key frame.
+    pub const KEY_FRAME_GRACE_US: i64 = 2_000_000;
+
+    /// Notes the seam of `epoch`. Says whether that is news.
+    pub fn insert(&mut self, epoch: Epoch, seam: Seam) -> bool {
+        self.0.insert(epoch, seam) != Some(seam)
+    }
+
+    /// What newer epochs leave of `epoch`.
+    pub fn limit(&self, epoch: Epoch) -> Limit {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let newer = || self.0.range((Excluded(epoch), Unbounded)).map(|(_, seam)| seam);
+        let cut = |seam: &Seam| match seam.key_frame {
+            Some(_) => seam.at.plus(Self::KEY_FRAME_GRACE_US),
+            None => seam.at,
+        };
+        Limit { at: newer().map(cut).min(), key_frames: newer().filter_map(|seam| seam.key_frame).collect() }
+    }
+}
+
+impl FromIterator<(Epoch, Seam)> for Seams {
+    fn from_iter<I: IntoIterator<Item = (Epoch, Seam)>>(seams: I) -> Self {
+        Self(seams.into_iter().collect())
+    }
+}
+
+impl Limit {
+    /// Whether a frame captured at `at` is superseded.
+    pub fn covers(&self, at: TimeUs) -> bool {
+        self.at.is_some_and(|limit| at >= limit)
+    }
+
+    /// Whether a segment opens with a seam's key frame.
+    pub fn opens(&self, span: &Span) -> bool {
+        span.key_frame.is_some_and(|digest| self.key_frames.contains(&digest))
+    }
+
+    /// How many of a span's frames are superseded, where their times are not known one by one: taken as evenly spaced.
+    pub fn covered(&self, span: &Span) -> u32 {
+        let Some(limit) = self.at else { return 0 };
+        let length = i128::from(span.end.since(span.start)).max(0);
+        let lead = i128::from(limit.since(span.start));
+        let frames = i128::from(span.frames);
+        let before = if lead <= 0 {
+            0
+        } else if length == 0 {
+            frames
+        } else {
+            // Frame i is at start + length * i / frames; those with length * i < lead * frames come before the limit.
+            ((lead * frames + length - 1) / length).min(frames)
+        };
+        (frames - before) as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Clock;
+
+    #[test]
+    fn a_span_is_cut_frame_by_frame() {
+        let span = Span {
+            first_frame: 0,
+            frames: 10,
+            start: TimeUs(1_000),
+            end: TimeUs(2_000),
+            clock: Clock::Unix,
+            key_frame: None,
+        };
+        let covered = |at| Limit { at: Some(TimeUs(at)), key_frames: vec![] }.covered(&span);
+        assert_eq!(covered(500), 10);
+        assert_eq!(covered(1_000), 10);
+        assert_eq!(covered(1_001), 9);
+        assert_eq!(covered(1_500), 5);
+        assert_eq!(covered(1_900), 1);
+        assert_eq!(covered(1_901), 0);
+        assert_eq!(Limit::default().covered(&span), 0);
+        assert_eq!(Limit { at: Some(TimeUs(i64::MIN)), key_frames: vec![] }.covered(&span), 10);
+    }
+
+    #[test]
+    fn a_key_frame_cuts_before_the_clock_does() {
+        let mut seams = Seams::default();
+        let seam = Seam { at: TimeUs(5_000_000), key_frame: Some(Digest::of(b"k")) };
+        assert!(seams.insert(Epoch(2), seam));
+        assert!(!seams.insert(Epoch(2), seam));
+        let limit = seams.limit(Epoch(1));
+        assert_eq!(limit.key_frames, [Digest::of(b"k")]);
+        assert!(!limit.covers(TimeUs(6_999_999)) && limit.covers(TimeUs(7_000_000)));
+        assert_eq!(seams.limit(Epoch(2)), Limit::default());
+    }
+}
