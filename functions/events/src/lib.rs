@@ -1,1 +1,22 @@
-//! The events API: REST, a resumable stream and a web page.
+//! The events API: REST, a resumable stream and a web page, over an event store and a bucket.
+//!
+//! [`router`] is everything that is served; health, readiness and metrics are the runtime's. [`views`] are the JSON
+//! shapes and [`lines`] streams them, for the API and for the command line alike.
+
+mod api;
+mod auth;
+mod cursor;
+mod etag;
+mod guard;
+pub mod lines;
+mod metrics;
+mod page;
+mod params;
+mod problem;
+pub mod views;
+mod walk;
+
+pub use api::{Api, router};
+pub use auth::{Access, Tokens};
+pub use metrics::Metrics;
+pub use problem::{ApiError, Mistake, Problem};

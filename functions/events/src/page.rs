@@ -1,0 +1,60 @@
+//! The web page: files that are part of the program. They load nothing from elsewhere and need no build.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use detektor_contract::Digest;
+
+use crate::api::Api;
+use crate::etag;
+
+struct File {
+    path: &'static str,
+    kind: &'static str,
+    content: &'static [u8],
+}
+
+macro_rules! file {
+    ($path:literal, $kind:literal, $name:literal) => {
+        File { path: $path, kind: $kind, content: include_bytes!(concat!("../page/", $name)) }
+    };
+}
+
+/// Everything but the page itself holds nothing that is worth a token.
+const INDEX: File = file!("/", "text/html; charset=utf-8", "index.html");
+const PUBLIC: &[File] = &[
+    file!("/page/app.css", "text/css; charset=utf-8", "app.css"),
+    file!("/page/icon.svg", "image/svg+xml", "icon.svg"),
+];
+const LOGIN: &str = include_str!("../page/login.html");
+const WRONG: &str = "<p class=\"error\" role=\"alert\">This token is not known here.</p>";
+
+/// Paths that are served without a token.
+pub(crate) fn is_public(path: &str) -> bool {
+    path == "/login" || PUBLIC.iter().any(|file| file.path == path)
+}
+
+/// The page's files.
+pub(crate) fn router() -> Router<Api> {
+    PUBLIC.iter().chain([&INDEX]).fold(Router::new(), |router, file| {
+        router.route(file.path, get(move |headers: HeaderMap| async move { serve(file, &headers) }))
+    })
+}
+
+fn serve(file: &'static File, headers: &HeaderMap) -> Response {
+    let tag = etag::of(Digest::of(file.content));
+    let caching = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "no-cache".to_owned())];
+    if etag::matches(headers, &tag) {
+        return (StatusCode::NOT_MODIFIED, caching).into_response();
+    }
+    (caching, [(header::CONTENT_TYPE, file.kind)], Body::from(file.content)).into_response()
+}
+
+/// The form that asks for a token; `wrong` says that the last one was not right.
+pub(crate) fn login(wrong: bool) -> Response {
+    let html = LOGIN.replace("<!-- wrong -->", if wrong { WRONG } else { "" });
+    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    (StatusCode::UNAUTHORIZED, headers, html).into_response()
+}

@@ -1,0 +1,164 @@
+//! A camera's outcomes in order, as far as they are merged, without what newer epochs supersede.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use detektor_backends::store::{EventStore, Order, StoreError};
+use detektor_contract::fold::{Limit, Seams};
+use detektor_contract::{CameraId, Epoch, Gap, Outcome, OutcomeBody, Position, Span, TimeUs};
+
+use crate::cursor::FrameCursor;
+use crate::views::{DetectionView, gap_of};
+
+/// Outcomes read at a time. An outcome of a busy second is some tens of kilobytes.
+const BATCH: u32 = 64;
+
+/// Walks through one camera's looked-at frames, by epoch, then frame.
+pub(crate) struct Walk {
+    store: Arc<dyn EventStore>,
+    camera: CameraId,
+    seams: Seams,
+    next: Option<FrameCursor>,
+    last: Option<Position>,
+    /// The epoch whose key frame a newer epoch has taken over: all behind it is superseded.
+    taken_over: Option<Epoch>,
+}
+
+/// Looked-at frames of one segment, each with its capture time and the place behind it.
+pub(crate) type Looked = Vec<(DetectionView, TimeUs, FrameCursor)>;
+
+impl Walk {
+    /// Begins at `from`.
+    pub(crate) async fn new(
+        store: Arc<dyn EventStore>,
+        camera: CameraId,
+        from: FrameCursor,
+    ) -> Result<Self, StoreError> {
+        let mut seams = Seams::default();
+        for (epoch, seam) in store.seams(&camera).await? {
+            seams.insert(epoch, seam);
+        }
+        let last = store.frontier(&camera).await?;
+        let mut walk = Self { store, camera, seams, next: Some(from), last, taken_over: None };
+        walk.look_back(from.at).await?;
+        Ok(walk)
+    }
+
+    /// A walk that begins inside an epoch has to know whether a newer epoch took over shortly before.
+    async fn look_back(&mut self, begin: Position) -> Result<(), StoreError> {
+        let limit = self.seams.limit(begin.epoch);
+        if limit.key_frames.is_empty() || begin.sequence == 0 {
+            return Ok(());
+        }
+        let back = u64::from(BATCH).min(begin.sequence);
+        let from = Position { sequence: begin.sequence - back, ..begin };
+        let before = self.store.outcomes(&self.camera, from, back as u32).await?;
+        let opens = |outcome: &Outcome| outcome.span().is_some_and(|span| opens(&limit, span));
+        if before.iter().take_while(|outcome| outcome.id.position() < begin).any(opens) {
+            self.taken_over = Some(begin.epoch);
+        }
+        Ok(())
+    }
+
+    /// Where the walk stands: the next frame that it has not looked at; none at the end.
+    pub(crate) fn place(&self) -> Option<FrameCursor> {
+        self.next
+    }
+
+    /// Goes on with the epoch that follows this outcome's.
+    pub(crate) fn skip_epoch_of(&mut self, outcome: &Outcome) {
+        let behind = outcome.id.epoch.0.checked_add(1).and_then(first_of);
+        self.next = behind.filter(|next| self.last.is_some_and(|last| next.at <= last));
+    }
+
+    /// The next batch of outcomes, each with its looked-at frames. Empty at the end.
+    pub(crate) async fn batch(&mut self) -> Result<Vec<(Outcome, Looked)>, StoreError> {
+        let (Some(next), Some(last)) = (self.next, self.last) else {
+            self.next = None;
+            return Ok(Vec::new());
+        };
+        let outcomes = self.store.outcomes(&self.camera, next.at, BATCH).await?;
+        let full = outcomes.len() == BATCH as usize;
+        let mut batch = Vec::with_capacity(outcomes.len());
+        let mut place = None;
+        for outcome in outcomes {
+            let at = outcome.id.position();
+            if at > last {
+                self.next = None;
+                return Ok(batch);
+            }
+            let first = if at == next.at { next.frame } else { 0 };
+            place = Some(FrameCursor { at: Position { sequence: at.sequence.saturating_add(1), ..at }, frame: 0 });
+            let looked = self.looked(&outcome, first);
+            batch.push((outcome, looked));
+        }
+        self.next = if full { place } else { None };
+        Ok(batch)
+    }
+
+    fn looked(&mut self, outcome: &Outcome, first: u32) -> Looked {
+        let OutcomeBody::Result(result) = &outcome.body else { return Vec::new() };
+        let at = outcome.id.position();
+        let limit = self.seams.limit(at.epoch);
+        if opens(&limit, &result.span) {
+            self.taken_over = Some(at.epoch);
+        }
+        if self.taken_over == Some(at.epoch) {
+            return Vec::new();
+        }
+        let look = |index: u32| {
+            let captured = result.frames.get(index as usize)?.at;
+            let view = DetectionView::of(outcome, index as usize).filter(|_| in_force(&limit, captured))?;
+            Some((view, captured, FrameCursor { at, frame: index + 1 }))
+        };
+        (first..result.span.frames).filter_map(look).collect()
+    }
+}
+
+/// Whether a frame captured at `at` is not superseded by a newer epoch.
+fn in_force(limit: &Limit, at: TimeUs) -> bool {
+    limit.at.is_none_or(|seam| at < seam)
+}
+
+/// Whether a segment opens with a seam's key frame.
+fn opens(limit: &Limit, span: &Span) -> bool {
+    span.key_frame.is_some_and(|digest| limit.key_frames.contains(&digest))
+}
+
+/// The first frame of an epoch.
+pub(crate) fn first_of(epoch: u64) -> Option<FrameCursor> {
+    Some(FrameCursor { at: Position { epoch: Epoch(epoch), sequence: 0 }, frame: 0 })
+}
+
+/// A camera's gaps in order, of the newest `most` markers or fewer; `true` if there are more.
+pub(crate) async fn gaps(
+    store: &Arc<dyn EventStore>,
+    camera: &CameraId,
+    most: usize,
+) -> Result<(Vec<Gap>, bool), StoreError> {
+    const PAGE: u32 = 500;
+    let mut newest_first = Vec::new();
+    let mut after = None;
+    let mut complete = false;
+    while newest_first.len() < most && !complete {
+        let page = store.markers(camera, Order::Descending, after, PAGE).await?;
+        complete = page.len() < PAGE as usize;
+        after = page.last().map(|outcome| outcome.id.position()).or(after);
+        newest_first.extend(page);
+    }
+    let mut gaps: Vec<((Epoch, i64), Gap)> = Vec::new();
+    // A gap that lasts is marked at once and again when it is over: the later marker completes the earlier one.
+    let mut by_start: BTreeMap<(Epoch, i64), usize> = BTreeMap::new();
+    for outcome in newest_first.iter().take(most).rev() {
+        let Some(gap) = gap_of(outcome) else { continue };
+        let key = (outcome.id.epoch, gap.from.0);
+        match by_start.get(&key) {
+            Some(index) => gaps[*index].1 = gap,
+            None => {
+                by_start.insert(key, gaps.len());
+                gaps.push((key, gap));
+            }
+        }
+    }
+    Ok((gaps.into_iter().map(|(_, gap)| gap).collect(), !complete || newest_first.len() > most))
+}
