@@ -1,0 +1,300 @@
+//! One progressive MP4 file out of stored segments, without touching a packet: the head is made here, and what
+//! follows are pieces of the segments as they lie in the bucket.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use mp4_atom::{
+    Co64, Ctts, CttsEntry, Edts, Elst, ElstEntry, FourCC, Ftyp, Header, Moov, Stco, Stsc, StscEntry, Stss, Stsz,
+    StszSamples, Stts, SttsEntry,
+};
+
+use crate::MediaError;
+use crate::boxes::{encode, movie};
+use crate::segment::{IndexedSample, SegmentIndex};
+
+/// A stored segment, in the order of time.
+#[derive(Clone, Copy, Debug)]
+pub struct ClipSegment<'a> {
+    /// What is in it.
+    pub index: &'a SegmentIndex,
+    /// Capture time of its first own frame, in microseconds.
+    pub start_us: i64,
+    /// The first so many samples repeat earlier ones of the same GOP.
+    pub pre_roll: u32,
+    /// The ordinal of the copy of the closing key frame.
+    pub post_roll: Option<u32>,
+}
+
+/// A file that can be served in any range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Clip {
+    /// Everything before the samples: `ftyp`, `moov`, and the header of `mdat`.
+    pub head: Bytes,
+    /// The samples, in the file's order, right behind the head.
+    pub pieces: Vec<Piece>,
+    /// Length of the file in bytes.
+    pub total: u64,
+    /// How long it plays, in microseconds.
+    pub duration_us: i64,
+    /// The first segment that is not in it, because codec or picture size differ from there on.
+    pub cut_at: Option<usize>,
+}
+
+/// Bytes of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Which segment, counted as they were given.
+    pub segment: usize,
+    /// From the segment's start.
+    pub offset: u64,
+    /// In bytes.
+    pub length: u64,
+}
+
+/// A part of an answer to a range request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// These bytes.
+    Head(Bytes),
+    /// These bytes of a segment.
+    Piece(Piece),
+}
+
+impl Clip {
+    /// Lays out a file that plays `segments` one after the other, each packet once.
+    ///
+    /// A segment's pre-roll is left out where the packets before it are already there, and so is a key frame whose
+    /// copy the segment before it ends with. What the first segment needs for decoding alone is in the file but not
+    /// shown (edit list). A pre-roll behind a hole is shown: it is what was captured there. Gaps between segments last
+    /// as long as their start times say.
+    ///
+    /// # Errors
+    /// [`MediaError::Empty`] if there is no picture, [`MediaError::Times`] if it would play for more than MP4 can say.
+    pub fn plan(segments: &[ClipSegment<'_>]) -> Result<Self, MediaError> {
+        let first = segments.first().ok_or(MediaError::Empty)?.index;
+        let fits = |s: &ClipSegment<'_>| {
+            (s.index.codec, s.index.width, s.index.height) == (first.codec, first.width, first.height)
+        };
+        let cut_at = segments.iter().position(|segment| !fits(segment));
+        let mut plan = Plan { time_scale: first.time_scale, ..Plan::default() };
+        for (number, segment) in segments.iter().enumerate().take(cut_at.unwrap_or(segments.len())) {
+            plan.add(number, segment);
+        }
+        plan.finish((first.width, first.height), cut_at)
+    }
+
+    /// The parts that make up a range of the file, in order. What lies behind the file's end is left out.
+    pub fn parts(&self, range: Range<u64>) -> Vec<Part> {
+        let mut parts = Vec::new();
+        let head = self.head.len() as u64;
+        if range.start < head.min(range.end) {
+            parts.push(Part::Head(self.head.slice(range.start as usize..range.end.min(head) as usize)));
+        }
+        let mut at = head;
+        for piece in &self.pieces {
+            let (from, to) = (range.start.max(at), range.end.min(at + piece.length));
+            if from < to {
+                let offset = piece.offset + (from - at);
+                parts.push(Part::Piece(Piece { segment: piece.segment, offset, length: to - from }));
+            }
+            at += piece.length;
+        }
+        parts
+    }
+}
+
+/// A packet in the file's decode order.
+struct Packet {
+    size: u32,
+    /// In ticks of the clip; any origin.
+    time: i64,
+    duration: u32,
+    key: bool,
+}
+
+/// What makes a packet the same as another: the timeline's ticks, the time, the size.
+type Identity = (u32, i64, u32);
+
+/// Where a segment's own timeline stands on the clip's.
+#[derive(Clone, Copy)]
+struct Anchor {
+    time_scale: u32,
+    pts: i64,
+    time: i64,
+}
+
+#[derive(Default)]
+struct Plan {
+    time_scale: u32,
+    entries: Vec<mp4_atom::Codec>,
+    packets: Vec<Packet>,
+    pieces: Vec<Piece>,
+    /// Samples and sample entry (from 1) of each piece.
+    chunks: Vec<(u32, u32)>,
+    anchor: Option<Anchor>,
+    /// The last packet, and the last segment's copy of the key frame after it.
+    last: Option<Identity>,
+    closing: Option<Identity>,
+    /// When the first picture to be shown comes.
+    shown_from: Option<i64>,
+    /// When the last picture so far ends.
+    end: i64,
+}
+
+impl Plan {
+    fn add(&mut self, number: usize, segment: &ClipSegment<'_>) {
+        let index = segment.index;
+        let identity = |sample: &IndexedSample| Some((index.time_scale, sample.pts, sample.size));
+        let own = |(i, _): &(usize, &IndexedSample)| {
+            *i >= segment.pre_roll as usize && segment.post_roll.is_none_or(|ordinal| *i != ordinal as usize)
+        };
+        let Some(first_pts) = index.samples.iter().enumerate().filter(own).map(|(_, sample)| sample.pts).min() else {
+            return;
+        };
+        // Of the pre-roll and the opening key frame, what is already there is not needed again.
+        let repeatable = &index.samples[..index.samples.len().min(segment.pre_roll as usize + 1)];
+        let known = |sample: &IndexedSample| identity(sample) == self.last || identity(sample) == self.closing;
+        let from = repeatable.iter().rposition(known).map_or(0, |at| at + 1);
+        let samples = &index.samples[from..];
+        let (Some(opening), Some(closing)) = (samples.first(), samples.last()) else { return };
+
+        let anchor = self.anchor_for(segment, first_pts, from > 0, samples);
+        let time = |pts: i64| rescale(pts.saturating_sub(anchor.pts), index.time_scale, self.time_scale, anchor.time);
+        let shown_from = time(first_pts);
+        let mut end = self.end;
+        for sample in samples {
+            let duration = rescale(i64::from(sample.duration), index.time_scale, self.time_scale, 0);
+            let duration = u32::try_from(duration).unwrap_or(u32::MAX);
+            let packet = Packet { size: sample.size, time: time(sample.pts), duration, key: sample.key };
+            end = end.max(packet.time.saturating_add(i64::from(duration)));
+            self.packets.push(packet);
+        }
+        self.end = end;
+        self.anchor = Some(anchor);
+        self.shown_from.get_or_insert(shown_from);
+        let end = closing.offset.saturating_add(u64::from(closing.size));
+        self.pieces.push(Piece { segment: number, offset: opening.offset, length: end.saturating_sub(opening.offset) });
+        let entry = self.entries.iter().position(|entry| *entry == index.entry).unwrap_or_else(|| {
+            self.entries.push(index.entry.clone());
+            self.entries.len() - 1
+        });
+        self.chunks.push((samples.len() as u32, entry as u32 + 1));
+        self.last = identity(closing);
+        self.closing = segment.post_roll.and_then(|ordinal| index.samples.get(ordinal as usize)).and_then(identity);
+    }
+
+    /// Goes on with the timeline so far where both agree to a quarter of a second: its steps are exact, capture times
+    /// are smoothed. Else the start time counts, but nothing is shown before what was shown already.
+    fn anchor_for(&self, segment: &ClipSegment<'_>, first_pts: i64, joined: bool, samples: &[IndexedSample]) -> Anchor {
+        let time_scale = segment.index.time_scale;
+        let by_clock = rescale(segment.start_us, 1_000_000, self.time_scale, 0);
+        let fresh = Anchor { time_scale, pts: first_pts, time: by_clock };
+        let Some(anchor) = self.anchor else { return fresh };
+        if anchor.time_scale == time_scale {
+            let by_pts = rescale(first_pts.saturating_sub(anchor.pts), time_scale, self.time_scale, anchor.time);
+            if joined || by_pts.abs_diff(by_clock) <= u64::from(self.time_scale) / 4 {
+                return anchor;
+            }
+        }
+        let earliest = samples.iter().map(|sample| sample.pts).min().unwrap_or(first_pts);
+        let begin = rescale(earliest.saturating_sub(first_pts), time_scale, self.time_scale, by_clock);
+        let late = self.end.saturating_sub(begin).max(0);
+        Anchor { time: by_clock.saturating_add(late), ..fresh }
+    }
+
+    fn finish(self, size: (u32, u32), cut_at: Option<usize>) -> Result<Clip, MediaError> {
+        let too_long = || MediaError::Times("the clip is too long");
+        let mut decode_times: Vec<i64> = self.packets.iter().map(|packet| packet.time).collect();
+        decode_times.sort_unstable();
+        let (Some(&begin), Some(shown_from)) = (decode_times.first(), self.shown_from) else {
+            return Err(MediaError::Empty);
+        };
+        let late = |(packet, decode): (&Packet, &i64)| decode.saturating_sub(packet.time);
+        // Composition offsets must not be negative for every player to take them, so all pictures come later by this.
+        let shift = self.packets.iter().zip(&decode_times).map(late).max().unwrap_or(0);
+        let shown = u64::try_from(self.end.saturating_sub(shown_from)).map_err(|_| too_long())?;
+
+        let mut moov = movie(self.entries, size, self.time_scale, shown);
+        let track = &mut moov.trak[0];
+        track.mdia.mdhd.duration = u64::try_from(self.end.saturating_sub(begin)).map_err(|_| too_long())?;
+        let media_time = shown_from.saturating_sub(begin).saturating_add(shift);
+        let media_time = Some(u64::try_from(media_time).map_err(|_| too_long())?);
+        let edit = ElstEntry { segment_duration: shown, media_time, media_rate: 1.into() };
+        track.edts = Some(Edts { elst: Some(Elst { entries: vec![edit] }) });
+
+        let table = &mut track.mdia.minf.stbl;
+        let (mut stts, mut ctts) = (Stts::default(), Ctts::default());
+        for (i, packet) in self.packets.iter().enumerate() {
+            let step = decode_times.get(i + 1).map(|next| next.saturating_sub(decode_times[i]));
+            let step = step.map_or(Ok(packet.duration), u32::try_from).map_err(|_| too_long())?;
+            let offset = packet.time.saturating_add(shift).saturating_sub(decode_times[i]);
+            // Some readers take offsets for signed ones.
+            let offset = i64::from(i32::try_from(offset).map_err(|_| too_long())?);
+            match stts.entries.last_mut() {
+                Some(run) if run.sample_delta == step => run.sample_count += 1,
+                _ => stts.entries.push(SttsEntry { sample_count: 1, sample_delta: step }),
+            }
+            match ctts.entries.last_mut() {
+                Some(run) if run.sample_offset == offset => run.sample_count += 1,
+                _ => ctts.entries.push(CttsEntry { sample_count: 1, sample_offset: offset }),
+            }
+        }
+        table.stts = stts;
+        table.ctts = Some(ctts);
+        let keys = self.packets.iter().zip(1..).filter(|(packet, _)| packet.key).map(|(_, number)| number);
+        table.stss = Some(Stss { entries: keys.collect() });
+        table.stsz = Stsz { samples: StszSamples::Different { sizes: self.packets.iter().map(|p| p.size).collect() } };
+        table.stsc = Stsc::default();
+        for ((samples_per_chunk, sample_description_index), first_chunk) in self.chunks.into_iter().zip(1..) {
+            let entry = StscEntry { first_chunk, samples_per_chunk, sample_description_index };
+            let same = |last: &StscEntry| StscEntry { first_chunk, ..*last } == entry;
+            if !table.stsc.entries.last().is_some_and(same) {
+                table.stsc.entries.push(entry);
+            }
+        }
+        let duration_us = rescale(shown as i64, self.time_scale, 1_000_000, 0);
+        let payload = self.pieces.iter().map(|piece| piece.length).fold(0, u64::saturating_add);
+        let head = head(&mut moov, &self.pieces, payload)?;
+        let total = payload.saturating_add(head.len() as u64);
+        Ok(Clip { head, pieces: self.pieces, total, duration_us, cut_at })
+    }
+}
+
+/// Encodes the head twice: how long it is must be known to say where the pieces are.
+fn head(moov: &mut Moov, pieces: &[Piece], payload: u64) -> Result<Bytes, MediaError> {
+    let brands = [b"isom", b"iso2", b"avc1", b"mp41"].map(FourCC::new);
+    let ftyp = Ftyp { major_brand: brands[0], minor_version: 0x200, compatible_brands: brands.to_vec() };
+    let size = Some(usize::try_from(payload).map_err(|_| MediaError::TooLarge(usize::MAX))?);
+    let wide = payload > u64::from(u32::MAX / 2);
+    let mut out = Vec::new();
+    for _ in 0..2 {
+        let mut at = out.len() as u64;
+        let offsets = pieces.iter().map(|piece| {
+            let offset = at;
+            at = at.saturating_add(piece.length);
+            offset
+        });
+        let table = &mut moov.trak[0].mdia.minf.stbl;
+        if wide {
+            table.co64 = Some(Co64 { entries: offsets.collect() });
+        } else {
+            table.stco = Some(Stco { entries: offsets.map(|offset| offset as u32).collect() });
+        }
+        out.clear();
+        encode("ftyp", &ftyp, &mut out)?;
+        encode("moov", moov, &mut out)?;
+        encode("mdat", &Header { kind: FourCC::new(b"mdat"), size }, &mut out)?;
+    }
+    Ok(out.into())
+}
+
+/// `ticks` of one time scale in another, rounded, and `plus` so many; saturating.
+fn rescale(ticks: i64, from: u32, to: u32, plus: i64) -> i64 {
+    let scaled = if from == to {
+        i128::from(ticks)
+    } else {
+        (i128::from(ticks) * i128::from(to) * 2 + i128::from(from)).div_euclid(i128::from(from) * 2)
+    };
+    (scaled + i128::from(plus)).clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+}
