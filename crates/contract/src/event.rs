@@ -88,7 +88,7 @@ pub enum CloseReason {
 pub enum EventChange {
     /// A new event.
     Opened(Event),
-    /// It goes on, and only its end and its looks grew: kept, but not told.
+    /// Only its end and its looks grew, or a refold came to what was known: kept, but not told.
     Continued(Event),
     /// It goes on; something that people care about changed (label, best look, stationary).
     Updated(Event),

@@ -253,6 +253,8 @@ impl fmt::Display for EventId {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

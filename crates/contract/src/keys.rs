@@ -132,6 +132,8 @@ impl fmt::Display for ObjectKey {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

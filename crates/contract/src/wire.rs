@@ -27,7 +27,7 @@ pub enum WireError {
     #[error("not a Detektor message ({0} bytes)")]
     NotAMessage(usize),
     /// A message of another kind.
-    #[error("expected a {expected} message, found kind {found:?}")]
+    #[error("not {expected}: message kind {found:?}")]
     Kind {
         /// What was asked for.
         expected: &'static str,
@@ -51,7 +51,7 @@ pub enum WireError {
         total: usize,
     },
     /// The header does not say what it must.
-    #[error("the {kind} header cannot be read")]
+    #[error("the header of {kind} cannot be read")]
     Header {
         /// Which kind of message.
         kind: &'static str,
@@ -86,7 +86,7 @@ pub fn encode_job(job: &SegmentJob) -> Bytes {
 
 /// Reads a job. Inline video shares the message's memory.
 pub fn decode_job(message: &Bytes) -> Result<SegmentJob, WireError> {
-    let (mut job, body) = decode::<SegmentJob>(message, KIND_JOB, "job")?;
+    let (mut job, body) = decode::<SegmentJob>(message, KIND_JOB, "a job")?;
     let bytes = match &mut job.payload {
         Payload::Inline { video, .. } => {
             *video = body;
@@ -111,7 +111,7 @@ pub fn encode_outcome(outcome: &Outcome) -> Bytes {
 
 /// Reads an outcome.
 pub fn decode_outcome(message: &Bytes) -> Result<Outcome, WireError> {
-    let (outcome, _) = decode::<Outcome>(message, KIND_OUTCOME, "outcome")?;
+    let (outcome, _) = decode::<Outcome>(message, KIND_OUTCOME, "an outcome")?;
     if let crate::OutcomeBody::Result(result) = &outcome.body
         && result.frames.len() != result.span.frames as usize
     {
@@ -141,7 +141,10 @@ fn decode<T: DeserializeOwned>(message: &Bytes, kind: u8, name: &'static str) ->
     if [m0, m1, m2] != *MAGIC {
         return Err(WireError::NotAMessage(message.len()));
     }
-    if major != VERSION.0 {
+    if major < VERSION.0 {
+        return Err(WireError::NotAMessage(message.len()));
+    }
+    if major > VERSION.0 {
         return Err(WireError::TooNew { major, minor });
     }
     if found != kind {

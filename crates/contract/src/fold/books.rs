@@ -1,4 +1,6 @@
 //! The ledger's side of the fold: every captured frame counted once.
+//!
+//! Counts saturate: what an outcome or a checkpoint claims may be absurd, and must not cost more than its own camera.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +46,7 @@ impl Books {
         let frames = u64::from(span.frames);
         self.counted = span.first_frame.saturating_add(frames);
         self.ledger.captured = self.ledger.captured.saturating_add(frames);
-        self.ledger.segments += 1;
+        self.ledger.segments = self.ledger.segments.saturating_add(1);
     }
 
     /// The epoch says that it had captured so many frames here. Those that a hole explains were captured, and are
@@ -69,7 +71,7 @@ impl Books {
     pub(super) fn frame(&mut self, frame: &Frame, superseded: bool) {
         match &frame.fate {
             _ if superseded => self.skip(Skipped::Superseded, 1),
-            Fate::Detected(_) => self.ledger.detected += 1,
+            Fate::Detected(_) => self.ledger.detected = self.ledger.detected.saturating_add(1),
             Fate::Skipped(why) => self.skip(*why, 1),
             Fate::Failed(why) => self.fail(*why, 1),
         }
@@ -97,20 +99,22 @@ impl Books {
     /// Counts a gap, unless it completes the one that is open.
     pub(super) fn gap(&mut self, from: TimeUs, until: Option<TimeUs>) {
         if self.open_gap != Some(from) {
-            self.ledger.gaps += 1;
+            self.ledger.gaps = self.ledger.gaps.saturating_add(1);
         }
         self.open_gap = if until.is_none() { Some(from) } else { None };
     }
 
     fn skip(&mut self, why: Skipped, frames: u32) {
         if frames > 0 {
-            *self.ledger.skipped.entry(why).or_default() += u64::from(frames);
+            let count = self.ledger.skipped.entry(why).or_default();
+            *count = count.saturating_add(u64::from(frames));
         }
     }
 
     fn fail(&mut self, why: Failed, frames: u32) {
         if frames > 0 {
-            *self.ledger.failed.entry(why).or_default() += u64::from(frames);
+            let count = self.ledger.failed.entry(why).or_default();
+            *count = count.saturating_add(u64::from(frames));
         }
     }
 }

@@ -6,8 +6,9 @@ use crate::{Event, EventChange, EventId, EventState};
 
 /// What a refold changed. `before`: the stored events that outcomes behind the checkpoint had touched. `open`: those open
 /// in the checkpoint. `changes`: what applying everything behind the checkpoint again said. The answer holds what to
-/// store and to tell, in the order of the changes: `Revised` and `Withdrawn` for what was known before (nothing, where
-/// it came out the same), and for what is new that it opened, or that it is over.
+/// store and to tell, in the order of the changes: for what was known before `Revised` or `Withdrawn`, or `Continued`
+/// where it came out the same (nothing to tell, but another outcome may be the last that touched it); and for what is
+/// new that it opened, or that it is over.
 pub fn diff(before: &[Event], open: &[Event], changes: Vec<EventChange>) -> Vec<EventChange> {
     let mut known: BTreeMap<&EventId, &Event> = before.iter().map(|event| (&event.id, event)).collect();
     let at_checkpoint: BTreeMap<&EventId, &Event> = open.iter().map(|event| (&event.id, event)).collect();
@@ -19,8 +20,7 @@ pub fn diff(before: &[Event], open: &[Event], changes: Vec<EventChange>) -> Vec<
             continue;
         }
         match known.remove(&change.event().id) {
-            Some(stored) if stored == change.event() => {}
-            Some(_) => answer.push(EventChange::Revised(change.into_event())),
+            Some(stored) => answer.push(again(stored, change.into_event())),
             // Stored as it was at the checkpoint, and not touched since: it goes on from there.
             None if at_checkpoint.contains_key(&change.event().id) => answer.push(change),
             None => {
@@ -33,10 +33,13 @@ pub fn diff(before: &[Event], open: &[Event], changes: Vec<EventChange>) -> Vec<
     // What nothing touches any more is as it was at the checkpoint, or never was.
     for (id, stored) in known {
         match at_checkpoint.get(id) {
-            Some(event) if *event == stored => {}
-            Some(event) => answer.push(EventChange::Revised((*event).clone())),
+            Some(event) => answer.push(again(stored, (*event).clone())),
             None => answer.push(EventChange::Withdrawn(stored.clone())),
         }
     }
     answer
+}
+
+fn again(stored: &Event, event: Event) -> EventChange {
+    if *stored == event { EventChange::Continued(event) } else { EventChange::Revised(event) }
 }

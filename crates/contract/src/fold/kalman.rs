@@ -13,7 +13,7 @@ use crate::Box2;
 /// Standard deviation of a measured edge, in sizes.
 const MEASUREMENT: f64 = 0.05;
 /// Standard deviation of a new track's velocity, in sizes a second.
-const FIRST_VELOCITY: f64 = 2.0;
+const FIRST_VELOCITY: f64 = 3.0;
 /// How much the centre's velocity wanders in a second, in sizes a second.
 const CENTRE_WANDER: f64 = 0.8;
 /// How much the size's velocity wanders in a second, in sizes a second.

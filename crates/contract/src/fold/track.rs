@@ -180,7 +180,7 @@ impl Track {
         if self.anchor.iou(self.bounds) >= PUT {
             self.away = 0;
         } else {
-            self.away += 1;
+            self.away = self.away.saturating_add(1);
         }
         if self.away >= AWAY_LOOKS {
             self.anchor = self.bounds;
@@ -219,7 +219,8 @@ impl Track {
     }
 
     fn count_label(&mut self, label: Label, score: u64) {
-        *self.labels.entry(label).or_default() += score;
+        let gathered = self.labels.entry(label).or_default();
+        *gathered = gathered.saturating_add(score);
         let most = self.labels.iter().max_by_key(|(label, score)| (**score, std::cmp::Reverse(*label)));
         if let Some((label, _)) = most {
             self.label = label.clone();
