@@ -1,5 +1,7 @@
 //! Whose fault an error is, and so whether trying again can help.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// What an error says about trying again.
@@ -16,4 +18,9 @@ pub enum Fault {
 pub trait Faulty: std::error::Error {
     /// Whether trying again can help.
     fn fault(&self) -> Fault;
+
+    /// How long the other side asks to be left alone before the next try; most errors carry no such hint.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
 }

@@ -1,6 +1,7 @@
 //! Names that more than one part uses: queues, message headers, metrics.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +17,12 @@ pub const HEADER_TRACEPARENT: &str = "traceparent";
 pub const HEADER_CLOSED_AT: &str = "detektor-closed-at-us";
 /// When the segment's last frame was captured, in Unix microseconds. A measurement only.
 pub const HEADER_CAPTURED_AT: &str = "detektor-captured-at-us";
+/// On a dead letter: the error that ended it, for people.
+pub const HEADER_ERROR: &str = "detektor-error";
+/// On a dead letter: how often it was tried.
+pub const HEADER_ATTEMPTS: &str = "detektor-attempts";
+/// On a dead letter: the name of the queue that it comes from.
+pub const HEADER_QUEUE: &str = "detektor-queue";
 /// The wire form's content type.
 pub const CONTENT_TYPE: &str = "application/vnd.detektor";
 
@@ -56,9 +63,37 @@ impl fmt::Display for Queue {
     }
 }
 
+/// A text that names no queue.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("queue name {0:?}: expected detect.NN, merge.NN, dead.detect or dead.merge")]
+pub struct InvalidQueue(pub String);
+
+impl FromStr for Queue {
+    type Err = InvalidQueue;
+    fn from_str(s: &str) -> Result<Self, InvalidQueue> {
+        let work = |name: &str| [Work::Detect, Work::Merge].into_iter().find(|w| w.name() == name);
+        let queue = match s.split_once('.') {
+            Some(("dead", name)) => work(name).map(Queue::Dead),
+            Some((name, partition)) => work(name).zip(partition.parse().ok()).map(|(w, p)| Queue::Work(w, p)),
+            None => None,
+        };
+        queue.filter(|q| q.to_string() == s).ok_or_else(|| InvalidQueue(s.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn queue_names_read_back() {
+        for queue in [Queue::Work(Work::Detect, 7), Queue::Work(Work::Merge, 123), Queue::Dead(Work::Merge)] {
+            assert_eq!(queue.to_string().parse(), Ok(queue));
+        }
+        for bad in ["", "detect", "detect.7", "detect.+7", "dead.x", "dead.detect.1", "merge.99999"] {
+            assert!(bad.parse::<Queue>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn dead_letters_do_not_look_like_work() {

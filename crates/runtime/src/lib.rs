@@ -1,1 +1,25 @@
-//! The host every function runs in.
+//! The host every function runs in: an event source, a handler, settling, and what an operator sees of them.
+//!
+//! - [`handler`]: what a function is: a batch of messages in, outputs or failures out.
+//! - [`host`]: takes messages from a queue, calls the handler, publishes its output, and settles last.
+//! - [`retry`]: the one way to try again; [`blocking`]: threads for heavy work; [`task`]: owners of tasks.
+//! - [`http`], [`metrics`], [`telemetry`]: health, numbers and logs.
+//!
+//! Invariant: nothing here knows what a message means, and no handler knows which queue feeds it.
+
+pub mod blocking;
+pub mod handler;
+pub mod host;
+pub mod http;
+pub mod metrics;
+pub mod retry;
+pub mod task;
+pub mod telemetry;
+
+pub use handler::{Batch, Handler, HandlerError, Invocation, Output, Reply, handler_fn, item_fn};
+pub use host::{Host, HostConfig, HostError, HostReport};
+pub use http::{Check, Health, Listen};
+pub use metrics::Metrics;
+/// Text that shows in no log and is wiped when dropped.
+pub use secrecy::{ExposeSecret, SecretString};
+pub use telemetry::{Trace, chain};

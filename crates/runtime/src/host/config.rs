@@ -1,0 +1,101 @@
+//! How a host works, and what makes no sense.
+
+use std::time::Duration;
+
+use detektor_contract::names::Queue;
+
+use crate::retry::Policy;
+
+/// No call to the queue waits longer; then it counts as unavailable.
+pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How a host works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostConfig {
+    /// Where messages come from.
+    pub queues: Vec<Queue>,
+    /// How many batches are worked on at once.
+    pub permits: u32,
+    /// How many messages a batch holds at most.
+    pub batch_max: u32,
+    /// How long a batch waits for more messages after its first.
+    pub batch_linger: Duration,
+    /// How long the handler may take over a batch.
+    pub deadline: Duration,
+    /// How often a message may panic or overrun alone until it is a dead letter.
+    pub attempts_max: u32,
+    /// How long finishing what is held may take at shutdown.
+    pub drain_deadline: Duration,
+    /// How to wait while the surroundings are away. It never gives up: `give_up_after` must be none.
+    pub retry: Policy,
+}
+
+/// A mistake in a host's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {found} (expected {expected})")]
+pub struct InvalidHostConfig {
+    /// Which field.
+    pub field: &'static str,
+    /// What it says.
+    pub found: String,
+    /// What it may say.
+    pub expected: String,
+}
+
+impl HostConfig {
+    /// One message at a time from `queues`.
+    pub fn new(queues: Vec<Queue>) -> Self {
+        Self {
+            queues,
+            permits: 1,
+            batch_max: 1,
+            batch_linger: Duration::from_millis(50),
+            deadline: Duration::from_secs(20),
+            attempts_max: 3,
+            drain_deadline: Duration::from_secs(25),
+            retry: Policy::default(),
+        }
+    }
+
+    /// How many messages may be held unsettled: what the permits can work on.
+    pub(super) fn prefetch(&self) -> u32 {
+        self.permits.saturating_mul(self.batch_max)
+    }
+
+    /// Every mistake.
+    pub fn mistakes(&self) -> Vec<InvalidHostConfig> {
+        let mut mistakes = Vec::new();
+        let mut expect = |good: bool, field, found: String, expected: &str| {
+            if !good {
+                mistakes.push(InvalidHostConfig { field, found, expected: expected.to_owned() });
+            }
+        };
+        let unique: std::collections::BTreeSet<_> = self.queues.iter().collect();
+        let names = self.queues.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        expect(
+            !self.queues.is_empty() && unique.len() == self.queues.len(),
+            "queues",
+            format!("[{names}]"),
+            "at least one, each once",
+        );
+        expect((1..=1024).contains(&self.permits), "permits", self.permits.to_string(), "1 to 1024");
+        expect((1..=1024).contains(&self.batch_max), "batch_max", self.batch_max.to_string(), "1 to 1024");
+        expect(self.attempts_max >= 1, "attempts_max", self.attempts_max.to_string(), "at least 1");
+        expect(!self.deadline.is_zero(), "deadline", format!("{:?}", self.deadline), "more than nothing");
+        expect(
+            self.retry.give_up_after.is_none(),
+            "retry.give_up_after",
+            format!("{:?}", self.retry.give_up_after),
+            "none: what is held is never given up",
+        );
+        // A batch may have waited its linger out when shutdown comes, and then takes its deadline.
+        let held = self.batch_linger.saturating_add(self.deadline);
+        expect(
+            self.drain_deadline > held,
+            "drain_deadline",
+            format!("{:?}", self.drain_deadline),
+            &format!("more than batch_linger + deadline = {held:?}, so that held work fits"),
+        );
+        mistakes
+    }
+}

@@ -1,0 +1,77 @@
+//! Named checks: what readiness is made of.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Every check of a process. Cheap to clone; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Health {
+    checks: Arc<Mutex<BTreeMap<String, Option<String>>>>,
+}
+
+/// One part's check. Dropping it leaves the last word said.
+#[derive(Clone, Debug)]
+pub struct Check {
+    name: String,
+    health: Health,
+}
+
+/// What all checks say.
+pub(super) struct Report {
+    pub(super) ready: bool,
+    /// One line a check, as Kubernetes's components print them.
+    pub(super) lines: String,
+}
+
+impl Health {
+    /// No checks yet: ready.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A check that fails, as `starting`, until it is told otherwise. A name taken twice is one check.
+    pub fn check(&self, name: impl Into<String>) -> Check {
+        let check = Check { name: name.into(), health: self.clone() };
+        check.fail("starting");
+        check
+    }
+
+    /// Whether every check passes.
+    pub fn is_ready(&self) -> bool {
+        self.lock().values().all(Option::is_none)
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let checks = self.lock();
+        let mut lines = String::new();
+        for (name, failure) in &*checks {
+            // Writing to a String cannot fail.
+            let _ = match failure {
+                None => writeln!(lines, "[+]{name} ok"),
+                Some(reason) => writeln!(lines, "[-]{name} failed: {reason}"),
+            };
+        }
+        Report { ready: checks.values().all(Option::is_none), lines }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Option<String>>> {
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Check {
+    /// All is well.
+    pub fn pass(&self) {
+        self.set(None);
+    }
+
+    /// It is not, for a reason in a line for people, without secrets.
+    pub fn fail(&self, reason: impl Into<String>) {
+        self.set(Some(reason.into()));
+    }
+
+    fn set(&self, failure: Option<String>) {
+        self.health.lock().insert(self.name.clone(), failure);
+    }
+}
