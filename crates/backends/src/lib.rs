@@ -4,5 +4,8 @@
 //! an object means.
 
 pub mod bucket;
+pub mod embedded;
+pub mod folder;
 pub mod queue;
+mod sqlite;
 pub mod store;

@@ -12,6 +12,11 @@ use bytes::Bytes;
 use detektor_contract::names::Queue;
 use detektor_contract::{Fault, Faulty};
 
+/// Header of a dead letter: why it is one.
+pub const HEADER_ERROR: &str = "detektor-error";
+/// Header of a dead letter: how often it was delivered.
+pub const HEADER_ATTEMPTS: &str = "detektor-attempts";
+
 /// What is put into a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
@@ -105,7 +110,8 @@ pub trait Queues: Send + Sync + 'static {
 /// One subscriber.
 #[async_trait]
 pub trait Consumer: Send + Sync + 'static {
-    /// The next delivery; waits for one. Cancelling the wait loses nothing. [`QueueError::Closed`] after `close`.
+    /// The next delivery; waits for one. Cancelling the wait loses nothing. [`QueueError::Closed`] after
+    /// `cancel` or `close`.
     async fn receive(&self) -> Result<Delivery, QueueError>;
 
     /// Settles a delivery.

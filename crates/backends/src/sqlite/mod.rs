@@ -1,0 +1,162 @@
+//! Queue and event store in one SQLite file.
+//!
+//! One process writes. Its writing transactions take turns behind one mutex, so SQLite itself never has to refuse one;
+//! reading goes on beside them (WAL). Two writing connections differ in one thing: what goes over the *durable* one has
+//! reached the disk when its commit returns; what goes over the *lazy* one survives the process and reaches the disk
+//! with the next durable commit, since the log is synced as a whole.
+
+mod error;
+pub(crate) mod queue;
+mod schema;
+pub(crate) mod store;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use self::error::Doing;
+use crate::store::StoreError;
+
+/// How long anybody waits for a turn or a connection.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long SQLite waits for a lock that another process (a reader that recovers the log) holds.
+const BUSY: Duration = Duration::from_secs(10);
+/// Reading connections.
+const READERS: u32 = 4;
+
+/// The file as one process has it open.
+pub(crate) struct Database {
+    readers: SqlitePool,
+    writers: Option<Writers>,
+    /// Held for as long as anything can still write.
+    _lock: Option<crate::embedded::DataLock>,
+}
+
+struct Writers {
+    turn: Arc<Mutex<()>>,
+    durable: SqlitePool,
+    lazy: SqlitePool,
+}
+
+/// A writing transaction and the turn it has. Dropped without `commit` it is rolled back.
+pub(crate) struct Writing {
+    // The order matters: the transaction ends before the turn does.
+    transaction: Transaction<'static, Sqlite>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Writing {
+    /// Where statements go.
+    pub(crate) fn db(&mut self) -> &mut SqliteConnection {
+        &mut self.transaction
+    }
+
+    /// Makes it true.
+    pub(crate) async fn commit(self, what: &'static str) -> Result<(), StoreError> {
+        self.transaction.commit().await.doing(what)
+    }
+}
+
+impl Database {
+    /// Opens the file for reading and writing, and makes or migrates it where needed.
+    pub(crate) async fn open(file: &Path, lock: crate::embedded::DataLock) -> Result<Self, StoreError> {
+        let options = options(file).create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+        let durable = pool(options.clone().synchronous(SqliteSynchronous::Full), 1);
+        let lazy = pool(options.synchronous(SqliteSynchronous::Normal), 1);
+        let writers = Writers { turn: Arc::default(), durable, lazy };
+        let mut writing = writers.begin(&writers.durable).await?;
+        schema::migrate(writing.db(), now_ms()).await?;
+        writing.commit("bringing the schema up to date").await?;
+        let readers = pool(self::options(file).read_only(true), READERS);
+        Ok(Self { readers, writers: Some(writers), _lock: Some(lock) })
+    }
+
+    /// Opens the file beside the process that writes it, or without one.
+    pub(crate) async fn open_read_only(file: &Path) -> Result<Self, StoreError> {
+        let readers = pool(options(file).read_only(true), READERS);
+        schema::check(&readers).await?;
+        Ok(Self { readers, writers: None, _lock: None })
+    }
+
+    /// Where to read; each statement sees everything committed before it.
+    pub(crate) fn reader(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// Whether this process writes.
+    pub(crate) fn writes(&self) -> bool {
+        self.writers.is_some()
+    }
+
+    /// Begins a transaction that is on the disk once it is committed.
+    pub(crate) async fn write(&self) -> Result<Writing, StoreError> {
+        let writers = self.writers()?;
+        writers.begin(&writers.durable).await
+    }
+
+    /// Begins a transaction that a power cut may undo, together with all that came after it.
+    pub(crate) async fn write_lazily(&self) -> Result<Writing, StoreError> {
+        let writers = self.writers()?;
+        writers.begin(&writers.lazy).await
+    }
+
+    fn writers(&self) -> Result<&Writers, StoreError> {
+        self.writers.as_ref().ok_or_else(|| StoreError::Unavailable {
+            context: "it was opened for reading only".to_owned(),
+            source: None,
+        })
+    }
+
+    /// Ends all connections; the last one moves the log into the file.
+    pub(crate) async fn close(&self) {
+        self.readers.close().await;
+        if let Some(writers) = &self.writers {
+            let _turn = writers.turn.lock().await;
+            writers.lazy.close().await;
+            writers.durable.close().await;
+        }
+    }
+}
+
+impl Writers {
+    async fn begin(&self, pool: &SqlitePool) -> Result<Writing, StoreError> {
+        let turn = tokio::time::timeout(PATIENCE, self.turn.clone().lock_owned()).await.map_err(|_| {
+            let context = format!("another transaction took longer than {} s", PATIENCE.as_secs());
+            StoreError::Unavailable { context, source: None }
+        })?;
+        let transaction = pool.begin_with("BEGIN IMMEDIATE").await.doing("beginning a transaction")?;
+        Ok(Writing { transaction, _turn: turn })
+    }
+}
+
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .busy_timeout(BUSY)
+        .foreign_keys(true)
+        // 16 MiB: a checkpoint syncs the whole file, and at a hundred messages a second the default of 4 MiB is short.
+        .pragma("wal_autocheckpoint", "4096")
+        .pragma("journal_size_limit", "67108864")
+        .pragma("cache_size", "-8192")
+        .disable_statement_logging()
+}
+
+fn pool(options: SqliteConnectOptions, connections: u32) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(PATIENCE)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
+
+/// The Unix time in milliseconds.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,191 @@
+//! Cameras, their epochs, and how far each is published.
+
+use detektor_contract::{CameraId, Clock, Epoch, Position, TimeUs};
+use sqlx::SqliteConnection;
+
+use crate::sqlite::error::{Doing, column, document, number, text};
+use crate::store::{CameraInfo, CameraState, EpochRequest, StoreError};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Makes a camera's row where there is none. Nobody runs a camera that only its outcomes tell of.
+pub(super) async fn ensure(db: &mut SqliteConnection, camera: &CameraId) -> Result<()> {
+    sqlx::query("INSERT INTO cameras (id, url, state, ledger) VALUES ($1, '', $2, '{}') ON CONFLICT (id) DO NOTHING")
+        .bind(camera.as_str())
+        .bind(text(&CameraState::Stopped, "a camera's state")?)
+        .execute(db)
+        .await
+        .doing("noting a camera")?;
+    Ok(())
+}
+
+pub(super) async fn register(db: &mut SqliteConnection, camera: &CameraId, url: &str) -> Result<()> {
+    ensure(db, camera).await?;
+    sqlx::query("UPDATE cameras SET url = $2 WHERE id = $1")
+        .bind(camera.as_str())
+        .bind(url)
+        .execute(db)
+        .await
+        .doing("registering a camera")?;
+    Ok(())
+}
+
+pub(super) async fn set_state(db: &mut SqliteConnection, camera: &CameraId, state: &CameraState) -> Result<()> {
+    ensure(db, camera).await?;
+    sqlx::query("UPDATE cameras SET state = $2 WHERE id = $1")
+        .bind(camera.as_str())
+        .bind(text(state, "a camera's state")?)
+        .execute(db)
+        .await
+        .doing("noting a camera's state")?;
+    Ok(())
+}
+
+pub(super) async fn list(db: &mut SqliteConnection) -> Result<Vec<CameraInfo>> {
+    type Row = (String, String, String, String, Option<i64>, Option<String>);
+    let rows: Vec<Row> =
+        sqlx::query_as("SELECT id, url, state, ledger, merged_until, merged_clock FROM cameras ORDER BY id")
+            .fetch_all(db)
+            .await
+            .doing("listing cameras")?;
+    rows.into_iter()
+        .map(|(id, url, state, ledger, until, clock)| {
+            Ok(CameraInfo {
+                id: camera_id(id)?,
+                url,
+                state: document(&state, "a camera's state")?,
+                ledger: if ledger == "{}" { Default::default() } else { document(&ledger, "a ledger")? },
+                merged_until: until.map(TimeUs).zip(clock.map(|clock| read_clock(&clock))),
+            })
+        })
+        .collect()
+}
+
+/// The epoch to slice in.
+///
+/// A content's passes have the epochs `base + pass`. The content that came last owns every epoch from its base on; any
+/// other gets a new base above all that were given.
+pub(super) async fn begin_epoch(db: &mut SqliteConnection, camera: &CameraId, request: EpochRequest) -> Result<Epoch> {
+    let last: Option<(i64, i64, Option<String>)> =
+        sqlx::query_as("SELECT epoch, base, content FROM epochs WHERE camera = $1 ORDER BY epoch DESC LIMIT 1")
+            .bind(camera.as_str())
+            .fetch_optional(&mut *db)
+            .await
+            .doing("reading the last epoch")?;
+    let above = |last: Option<i64>| last.map_or(Ok(1), |last| next(last, 1));
+    let (epoch, base, content, pass) = match request {
+        EpochRequest::Replayable { content, pass } => {
+            let (content, pass) = (content.to_string(), column(pass, "pass")?);
+            if let Some(epoch) = given(db, camera, &content, pass).await? {
+                return Ok(epoch);
+            }
+            let base = match &last {
+                Some((_, base, Some(owner))) if *owner == content => *base,
+                _ => above(last.as_ref().map(|(epoch, ..)| *epoch))?,
+            };
+            (next(base, pass)?, base, Some(content), Some(pass))
+        }
+        EpochRequest::Live { now_ms } => {
+            let merged: Option<i64> = sqlx::query_scalar("SELECT MAX(epoch) FROM outcomes WHERE camera = $1")
+                .bind(camera.as_str())
+                .fetch_one(&mut *db)
+                .await
+                .doing("reading the newest epoch")?;
+            let epoch = above(last.map(|(epoch, ..)| epoch).max(merged))?.max(next(column(now_ms, "Unix time")?, 1)?);
+            (epoch, epoch, None, None)
+        }
+    };
+    sqlx::query("INSERT INTO epochs (camera, epoch, base, content, pass) VALUES ($1, $2, $3, $4, $5)")
+        .bind(camera.as_str())
+        .bind(epoch)
+        .bind(base)
+        .bind(content)
+        .bind(pass)
+        .execute(db)
+        .await
+        .doing("noting an epoch")?;
+    Ok(Epoch(number(epoch, "epoch")?))
+}
+
+async fn given(db: &mut SqliteConnection, camera: &CameraId, content: &str, pass: i64) -> Result<Option<Epoch>> {
+    let epoch: Option<i64> =
+        sqlx::query_scalar("SELECT epoch FROM epochs WHERE camera = $1 AND content = $2 AND pass = $3")
+            .bind(camera.as_str())
+            .bind(content)
+            .bind(pass)
+            .fetch_optional(db)
+            .await
+            .doing("reading an epoch")?;
+    epoch.map(|epoch| number(epoch, "epoch").map(Epoch)).transpose()
+}
+
+fn next(epoch: i64, step: i64) -> Result<i64> {
+    epoch.checked_add(step).ok_or_else(|| StoreError::Corrupt(format!("no epoch is left above {epoch}")))
+}
+
+pub(super) async fn published(db: &mut SqliteConnection, camera: &CameraId, epoch: Epoch) -> Result<u64> {
+    let next: Option<i64> = sqlx::query_scalar("SELECT next FROM published WHERE camera = $1 AND epoch = $2")
+        .bind(camera.as_str())
+        .bind(column(epoch.0, "epoch")?)
+        .fetch_optional(db)
+        .await
+        .doing("reading what is published")?;
+    next.map_or(Ok(0), |next| number(next, "the published sequence"))
+}
+
+pub(super) async fn set_published(db: &mut SqliteConnection, camera: &CameraId, epoch: Epoch, next: u64) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO published (camera, epoch, next) VALUES ($1, $2, $3)
+         ON CONFLICT (camera, epoch) DO UPDATE SET next = excluded.next WHERE excluded.next > published.next",
+    )
+    .bind(camera.as_str())
+    .bind(column(epoch.0, "epoch")?)
+    .bind(column(next, "sequence")?)
+    .execute(db)
+    .await
+    .doing("noting what is published")?;
+    Ok(())
+}
+
+/// Cameras that have waited behind a hole since `before` or longer.
+pub(super) async fn waiting(db: &mut SqliteConnection, before: i64) -> Result<Vec<CameraId>> {
+    let rows: Vec<(String,)> =
+        sqlx::query_as("SELECT id FROM cameras WHERE waiting_since <= $1 ORDER BY waiting_since, id")
+            .bind(before)
+            .fetch_all(db)
+            .await
+            .doing("listing cameras that wait")?;
+    rows.into_iter().map(|(id,)| camera_id(id)).collect()
+}
+
+pub(super) async fn frontier(db: &mut SqliteConnection, camera: &CameraId) -> Result<Option<Position>> {
+    let row: Option<(Option<i64>, Option<i64>)> =
+        sqlx::query_as("SELECT frontier_epoch, frontier_sequence FROM cameras WHERE id = $1")
+            .bind(camera.as_str())
+            .fetch_optional(db)
+            .await
+            .doing("reading a frontier")?;
+    match row {
+        Some((Some(epoch), Some(sequence))) => position(epoch, sequence).map(Some),
+        Some(_) | None => Ok(None),
+    }
+}
+
+pub(super) fn position(epoch: i64, sequence: i64) -> Result<Position> {
+    Ok(Position { epoch: Epoch(number(epoch, "epoch")?), sequence: number(sequence, "sequence")? })
+}
+
+pub(super) fn clock_name(clock: Clock) -> &'static str {
+    match clock {
+        Clock::Media => "media",
+        Clock::Unix => "unix",
+    }
+}
+
+fn read_clock(name: &str) -> Clock {
+    if name == clock_name(Clock::Unix) { Clock::Unix } else { Clock::Media }
+}
+
+fn camera_id(id: String) -> Result<CameraId> {
+    CameraId::new(id).map_err(|error| StoreError::Corrupt(error.to_string()))
+}

@@ -1,0 +1,212 @@
+//! The merge transaction.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use detektor_contract::{CameraId, Epoch, Event, Outcome, Position, Seam};
+use sqlx::SqliteConnection;
+
+use super::feed::Signal;
+use super::outcomes::columns;
+use super::{cameras, events, feed, objects, outcomes};
+use crate::sqlite::Writing;
+use crate::sqlite::error::{Doing, text};
+use crate::store::{CameraUpdate, MergeTx, Put, StoreError};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Within so many sequence numbers behind the frontier,
+const NEAR: u64 = 1024;
+/// checkpoints at multiples of this are kept;
+const DENSE: i64 = 32;
+/// further back, and in older epochs, those at multiples of this.
+const SPARSE: i64 = 1024;
+
+pub(super) struct SqliteMerge {
+    writing: Writing,
+    signal: Arc<Signal>,
+    told: bool,
+}
+
+impl SqliteMerge {
+    /// The one writing transaction holds every camera's row; what remains is to have them.
+    pub(super) async fn begin(mut writing: Writing, of: &[CameraId], signal: Arc<Signal>) -> Result<Self> {
+        for camera in of {
+            cameras::ensure(writing.db(), camera).await?;
+        }
+        Ok(Self { writing, signal, told: false })
+    }
+}
+
+#[async_trait]
+impl MergeTx for SqliteMerge {
+    async fn put(&mut self, outcome: &Outcome) -> Result<Put> {
+        outcomes::put(self.writing.db(), outcome).await
+    }
+
+    async fn head(&mut self, camera: &CameraId) -> Result<Option<Vec<u8>>> {
+        let head: Option<Option<Vec<u8>>> = sqlx::query_scalar("SELECT head FROM cameras WHERE id = $1")
+            .bind(camera.as_str())
+            .fetch_optional(self.writing.db())
+            .await
+            .doing("reading a camera's head")?;
+        Ok(head.flatten())
+    }
+
+    async fn waiting_since(&mut self, camera: &CameraId) -> Result<Option<i64>> {
+        let since: Option<Option<i64>> = sqlx::query_scalar("SELECT waiting_since FROM cameras WHERE id = $1")
+            .bind(camera.as_str())
+            .fetch_optional(self.writing.db())
+            .await
+            .doing("reading since when a camera waits")?;
+        Ok(since.flatten())
+    }
+
+    async fn checkpoint_before(
+        &mut self,
+        camera: &CameraId,
+        position: Position,
+    ) -> Result<Option<(Position, Vec<u8>)>> {
+        let (epoch, sequence) = columns(position)?;
+        let row: Option<(i64, i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT epoch, sequence, state FROM checkpoints WHERE camera = $1 AND (epoch, sequence) < ($2, $3)
+             ORDER BY epoch DESC, sequence DESC LIMIT 1",
+        )
+        .bind(camera.as_str())
+        .bind(epoch)
+        .bind(sequence)
+        .fetch_optional(self.writing.db())
+        .await
+        .doing("reading a checkpoint")?;
+        row.map(|(epoch, sequence, state)| Ok((cameras::position(epoch, sequence)?, state))).transpose()
+    }
+
+    async fn outcomes_after(&mut self, camera: &CameraId, after: Option<Position>, limit: u32) -> Result<Vec<Outcome>> {
+        outcomes::after(self.writing.db(), camera, after, limit).await
+    }
+
+    async fn first_behind_seam(&mut self, camera: &CameraId, epoch: Epoch, seam: Seam) -> Result<Option<Position>> {
+        outcomes::first_behind_seam(self.writing.db(), camera, epoch, seam).await
+    }
+
+    async fn seams(&mut self, camera: &CameraId) -> Result<Vec<(Epoch, Seam)>> {
+        outcomes::seams(self.writing.db(), camera).await
+    }
+
+    async fn events_touched_after(&mut self, camera: &CameraId, after: Option<Position>) -> Result<Vec<Event>> {
+        events::touched_after(self.writing.db(), camera, after).await
+    }
+
+    async fn update(&mut self, update: CameraUpdate, tell: bool) -> Result<()> {
+        let db = self.writing.db();
+        save_camera(db, &update).await?;
+        save_checkpoints(db, &update).await?;
+        let mut head = None;
+        for (at, change) in update.changes {
+            let Some(told) = events::apply(db, at, change, tell).await? else { continue };
+            let position = feed::append(db, told.revision, &told.change).await?;
+            for key in &told.objects {
+                objects::note(db, key, &told.change, told.revision, position).await?;
+            }
+            head = Some(position);
+        }
+        if let Some(head) = head {
+            feed::prune(db, head).await?;
+            self.told = true;
+        }
+        Ok(())
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        self.writing.commit("committing a merge").await?;
+        if self.told {
+            self.signal.raise();
+        }
+        Ok(())
+    }
+}
+
+async fn save_camera(db: &mut SqliteConnection, update: &CameraUpdate) -> Result<()> {
+    let frontier = update.frontier.map(columns).transpose()?;
+    sqlx::query(
+        "UPDATE cameras SET head = $2, frontier_epoch = $3, frontier_sequence = $4, ledger = $5, merged_until = $6,
+             merged_clock = $7, waiting_since = $8
+         WHERE id = $1",
+    )
+    .bind(update.camera.as_str())
+    .bind(&update.head[..])
+    .bind(frontier.map(|(epoch, _)| epoch))
+    .bind(frontier.map(|(_, sequence)| sequence))
+    .bind(text(&update.ledger, "a ledger")?)
+    .bind(update.merged_until.map(|(at, _)| at.0))
+    .bind(update.merged_until.map(|(_, clock)| cameras::clock_name(clock)))
+    .bind(update.waiting_since)
+    .execute(db)
+    .await
+    .doing("saving a camera's head")?;
+    Ok(())
+}
+
+async fn save_checkpoints(db: &mut SqliteConnection, update: &CameraUpdate) -> Result<()> {
+    if let Some(from) = update.refolded_from {
+        let (epoch, sequence) = outcomes::before_everything(from)?;
+        sqlx::query("DELETE FROM checkpoints WHERE camera = $1 AND (epoch, sequence) > ($2, $3)")
+            .bind(update.camera.as_str())
+            .bind(epoch)
+            .bind(sequence)
+            .execute(&mut *db)
+            .await
+            .doing("removing checkpoints")?;
+    }
+    for (at, state) in &update.checkpoints {
+        let (epoch, sequence) = columns(*at)?;
+        sqlx::query(
+            "INSERT INTO checkpoints (camera, epoch, sequence, state) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (camera, epoch, sequence) DO UPDATE SET state = excluded.state",
+        )
+        .bind(update.camera.as_str())
+        .bind(epoch)
+        .bind(sequence)
+        .bind(&state[..])
+        .execute(&mut *db)
+        .await
+        .doing("saving a checkpoint")?;
+    }
+    match update.checkpoints.iter().map(|(at, _)| *at).max() {
+        Some(newest) => thin(db, &update.camera, newest).await,
+        None => Ok(()),
+    }
+}
+
+/// Removes the checkpoints that are too close together for their age. The newest stays in any case.
+async fn thin(db: &mut SqliteConnection, camera: &CameraId, newest: Position) -> Result<()> {
+    let (epoch, sequence) = columns(newest)?;
+    sqlx::query(
+        "DELETE FROM checkpoints WHERE camera = $1 AND sequence % $5 <> 0 AND (epoch, sequence) < ($2, $3)
+             AND NOT (epoch = $2 AND sequence > $4 AND sequence % $6 = 0)",
+    )
+    .bind(camera.as_str())
+    .bind(epoch)
+    .bind(sequence)
+    .bind(sequence - NEAR as i64)
+    .bind(SPARSE)
+    .bind(DENSE)
+    .execute(db)
+    .await
+    .doing("thinning checkpoints")?;
+    Ok(())
+}
+
+/// Forgets every checkpoint, outcome and head.
+pub(super) async fn empty(db: &mut SqliteConnection) -> Result<()> {
+    sqlx::query("DELETE FROM outcomes").execute(&mut *db).await.doing("removing outcomes")?;
+    sqlx::query("DELETE FROM checkpoints").execute(&mut *db).await.doing("removing checkpoints")?;
+    sqlx::query(
+        "UPDATE cameras SET head = NULL, frontier_epoch = NULL, frontier_sequence = NULL, ledger = '{}',
+             merged_until = NULL, merged_clock = NULL, waiting_since = NULL",
+    )
+    .execute(db)
+    .await
+    .doing("emptying cameras")?;
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! The embedded event store.
+
+mod cameras;
+mod events;
+mod feed;
+mod merge;
+mod objects;
+mod outcomes;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use detektor_contract::{CameraId, Epoch, EventId, Outcome, Position, Seam, TimeUs};
+use sqlx::Sqlite;
+use sqlx::pool::PoolConnection;
+
+use self::feed::Signal;
+use self::merge::SqliteMerge;
+use super::Database;
+use super::error::Doing;
+use crate::store::{
+    CameraInfo, CameraState, EpochRequest, EventCursor, EventFilter, EventStore, Feed, FeedPosition, MergeTx, Order,
+    PendingObject, StoreError, StoredEvent,
+};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// The event store of one file.
+pub(crate) struct SqliteStore {
+    db: Arc<Database>,
+    signal: Arc<Signal>,
+}
+
+impl SqliteStore {
+    pub(crate) fn new(db: Arc<Database>) -> Self {
+        Self { db, signal: Arc::default() }
+    }
+
+    async fn read(&self) -> Result<PoolConnection<Sqlite>> {
+        self.db.reader().acquire().await.doing("opening the event store")
+    }
+}
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn register_camera(&self, camera: &CameraId, redacted_url: &str) -> Result<()> {
+        let mut writing = self.db.write().await?;
+        cameras::register(writing.db(), camera, redacted_url).await?;
+        writing.commit("registering a camera").await
+    }
+
+    async fn set_camera_state(&self, camera: &CameraId, state: &CameraState) -> Result<()> {
+        let mut writing = self.db.write_lazily().await?;
+        cameras::set_state(writing.db(), camera, state).await?;
+        writing.commit("noting a camera's state").await
+    }
+
+    async fn begin_epoch(&self, camera: &CameraId, request: EpochRequest) -> Result<Epoch> {
+        let mut writing = self.db.write().await?;
+        let epoch = cameras::begin_epoch(writing.db(), camera, request).await?;
+        writing.commit("beginning an epoch").await?;
+        Ok(epoch)
+    }
+
+    async fn published(&self, camera: &CameraId, epoch: Epoch) -> Result<u64> {
+        cameras::published(&mut *self.read().await?, camera, epoch).await
+    }
+
+    // Lazily: where a power cut takes it back, the same segments are published once more.
+    async fn set_published(&self, camera: &CameraId, epoch: Epoch, next: u64) -> Result<()> {
+        let mut writing = self.db.write_lazily().await?;
+        cameras::set_published(writing.db(), camera, epoch, next).await?;
+        writing.commit("noting what is published").await
+    }
+
+    async fn begin_merge(&self, cameras: &[CameraId]) -> Result<Box<dyn MergeTx>> {
+        let writing = self.db.write().await?;
+        Ok(Box::new(SqliteMerge::begin(writing, cameras, Arc::clone(&self.signal)).await?))
+    }
+
+    async fn waiting_cameras(&self, before: i64) -> Result<Vec<CameraId>> {
+        cameras::waiting(&mut *self.read().await?, before).await
+    }
+
+    async fn pending_objects(&self, limit: u32) -> Result<Vec<PendingObject>> {
+        objects::pending(&mut *self.read().await?, limit).await
+    }
+
+    async fn objects_done(&self, done: &[PendingObject]) -> Result<()> {
+        let mut writing = self.db.write_lazily().await?;
+        for object in done {
+            objects::done(writing.db(), object).await?;
+        }
+        writing.commit("noting written objects").await
+    }
+
+    async fn begin_reindex(&self) -> Result<()> {
+        let mut writing = self.db.write().await?;
+        merge::empty(writing.db()).await?;
+        events::unconfirm(writing.db()).await?;
+        objects::restart(writing.db()).await?;
+        feed::restart(writing.db()).await?;
+        writing.commit("beginning a reindex").await?;
+        self.signal.raise();
+        Ok(())
+    }
+
+    async fn cameras(&self) -> Result<Vec<CameraInfo>> {
+        cameras::list(&mut *self.read().await?).await
+    }
+
+    async fn events(
+        &self,
+        filter: &EventFilter,
+        order: Order,
+        after: Option<&EventCursor>,
+        limit: u32,
+    ) -> Result<Vec<StoredEvent>> {
+        events::list(&mut *self.read().await?, filter, order, after, limit).await
+    }
+
+    async fn event(&self, id: &EventId) -> Result<Option<StoredEvent>> {
+        events::get(&mut *self.read().await?, id).await
+    }
+
+    async fn outcomes(&self, camera: &CameraId, from: Position, limit: u32) -> Result<Vec<Outcome>> {
+        outcomes::from(&mut *self.read().await?, camera, from, limit).await
+    }
+
+    async fn outcomes_between(
+        &self,
+        camera: &CameraId,
+        from: TimeUs,
+        until: TimeUs,
+        limit: u32,
+    ) -> Result<Vec<Outcome>> {
+        outcomes::between(&mut *self.read().await?, camera, from, until, limit).await
+    }
+
+    async fn markers(
+        &self,
+        camera: &CameraId,
+        order: Order,
+        after: Option<Position>,
+        limit: u32,
+    ) -> Result<Vec<Outcome>> {
+        outcomes::markers(&mut *self.read().await?, camera, order, after, limit).await
+    }
+
+    async fn seams(&self, camera: &CameraId) -> Result<Vec<(Epoch, Seam)>> {
+        outcomes::seams(&mut *self.read().await?, camera).await
+    }
+
+    async fn frontier(&self, camera: &CameraId) -> Result<Option<Position>> {
+        cameras::frontier(&mut *self.read().await?, camera).await
+    }
+
+    async fn tombstones(&self) -> Result<Vec<Outcome>> {
+        outcomes::kept(&mut *self.read().await?).await
+    }
+
+    async fn feed_head(&self) -> Result<FeedPosition> {
+        feed::head(&mut *self.read().await?).await
+    }
+
+    async fn feed(&self, after: FeedPosition, limit: u32) -> Result<Feed> {
+        let mut moment = self.db.reader().begin().await.doing("reading the feed")?;
+        let feed = feed::read(&mut moment, after, limit).await?;
+        moment.commit().await.doing("reading the feed")?;
+        Ok(feed)
+    }
+
+    async fn feed_changed(&self) -> Result<()> {
+        if self.db.writes() {
+            self.signal.wait().await;
+            return Ok(());
+        }
+        feed::wait_for_others(&mut *self.read().await?).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(self.db.reader()).await.doing("asking the event store")?;
+        Ok(())
+    }
+}
