@@ -72,17 +72,10 @@ impl<'a> Bits<'a> {
         let rest = self.u(zeros)?;
         Some((1u32 << zeros) - 1 + rest)
     }
-
-    /// `se(v)`, a signed Exp-Golomb code.
-    pub(crate) fn se(&mut self) -> Option<i64> {
-        let code = i64::from(self.ue()?);
-        Some(if code % 2 == 1 { (code + 1) / 2 } else { -(code / 2) })
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
 
@@ -112,12 +105,6 @@ mod tests {
             let unescaped = unescape(&escaped, usize::MAX);
             prop_assert_eq!(unescaped.as_ref(), raw.as_slice());
         }
-    }
-
-    #[test]
-    fn signed_codes_alternate() {
-        let signed = |v| Bits::new(&encode_ue(v)).se().unwrap();
-        assert_eq!([0, 1, 2, 3, 4].map(signed), [0, 1, -1, 2, -2]);
     }
 
     #[test]

@@ -9,9 +9,9 @@ use mp4_atom::{
     StszSamples, Stts, SttsEntry,
 };
 
-use crate::MediaError;
-use crate::boxes::{encode, movie};
+use crate::boxes::{encode, movie, sample_entry};
 use crate::segment::{IndexedSample, SegmentIndex};
+use crate::{MediaError, ParameterSets};
 
 /// A stored segment, in the order of time.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +29,7 @@ pub struct ClipSegment<'a> {
 /// A file that can be served in any range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clip {
-    /// Everything before the samples: `ftyp`, `moov`, and the header of `mdat`.
-    pub head: Bytes,
-    /// The samples, in the file's order, right behind the head.
+    /// All of the file, in order. The first piece is made here: `ftyp`, `moov` and the header of `mdat`.
     pub pieces: Vec<Piece>,
     /// Length of the file in bytes.
     pub total: u64,
@@ -41,24 +39,40 @@ pub struct Clip {
     pub cut_at: Option<usize>,
 }
 
-/// Bytes of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// Which segment, counted as they were given.
-    pub segment: usize,
-    /// From the segment's start.
-    pub offset: u64,
-    /// In bytes.
-    pub length: u64,
+/// Neighbouring bytes of a clip.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Made here.
+    Made(Bytes),
+    /// As they lie in a stored segment.
+    Stored {
+        /// Which segment, counted as they were given.
+        segment: usize,
+        /// From the segment's start.
+        offset: u64,
+        /// In bytes.
+        length: u64,
+    },
 }
 
-/// A part of an answer to a range request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// These bytes.
-    Head(Bytes),
-    /// These bytes of a segment.
-    Piece(Piece),
+impl Piece {
+    /// Length in bytes.
+    pub fn length(&self) -> u64 {
+        match self {
+            Self::Made(bytes) => bytes.len() as u64,
+            Self::Stored { length, .. } => *length,
+        }
+    }
+
+    /// The bytes from `from` to `to`, which are within the piece.
+    fn slice(&self, from: u64, to: u64) -> Piece {
+        match self {
+            Self::Made(bytes) => Self::Made(bytes.slice(from as usize..to as usize)),
+            Self::Stored { segment, offset, .. } => {
+                Self::Stored { segment: *segment, offset: offset + from, length: to - from }
+            }
+        }
+    }
 }
 
 impl Clip {
@@ -67,7 +81,8 @@ impl Clip {
     /// A segment's pre-roll is left out where the packets before it are already there, and so is a key frame whose
     /// copy the segment before it ends with. What the first segment needs for decoding alone is in the file but not
     /// shown (edit list). A pre-roll behind a hole is shown: it is what was captured there. Gaps between segments last
-    /// as long as their start times say.
+    /// as long as their start times say. Where parameter sets differ, each segment's own come before its first packet:
+    /// unlike several sample entries, every player takes that.
     ///
     /// # Errors
     /// [`MediaError::Empty`] if there is no picture, [`MediaError::Times`] if it would play for more than MP4 can say.
@@ -77,30 +92,29 @@ impl Clip {
             (s.index.codec, s.index.width, s.index.height) == (first.codec, first.width, first.height)
         };
         let cut_at = segments.iter().position(|segment| !fits(segment));
-        let mut plan = Plan { time_scale: first.time_scale, ..Plan::default() };
-        for (number, segment) in segments.iter().enumerate().take(cut_at.unwrap_or(segments.len())) {
-            plan.add(number, segment);
+        let segments = &segments[..cut_at.unwrap_or(segments.len())];
+        let sets_differ = segments.iter().any(|segment| segment.index.entry != first.entry);
+        let mut plan = Plan { time_scale: first.time_scale, sets_differ, ..Plan::default() };
+        for (number, segment) in segments.iter().enumerate() {
+            plan.add(number, segment)?;
         }
-        plan.finish((first.width, first.height), cut_at)
+        let entry = if sets_differ { sample_entry(&sets_of(first)?, true)? } else { first.entry.clone() };
+        plan.finish(entry, (first.width, first.height), cut_at)
     }
 
-    /// The parts that make up a range of the file, in order. What lies behind the file's end is left out.
-    pub fn parts(&self, range: Range<u64>) -> Vec<Part> {
-        let mut parts = Vec::new();
-        let head = self.head.len() as u64;
-        if range.start < head.min(range.end) {
-            parts.push(Part::Head(self.head.slice(range.start as usize..range.end.min(head) as usize)));
-        }
-        let mut at = head;
+    /// The pieces that make up a range of the file, in order. What lies behind the file's end is left out.
+    pub fn range(&self, range: Range<u64>) -> Vec<Piece> {
+        let mut found = Vec::new();
+        let mut at = 0;
         for piece in &self.pieces {
-            let (from, to) = (range.start.max(at), range.end.min(at + piece.length));
+            let end = at + piece.length();
+            let (from, to) = (range.start.max(at), range.end.min(end));
             if from < to {
-                let offset = piece.offset + (from - at);
-                parts.push(Part::Piece(Piece { segment: piece.segment, offset, length: to - from }));
+                found.push(piece.slice(from - at, to - at));
             }
-            at += piece.length;
+            at = end;
         }
-        parts
+        found
     }
 }
 
@@ -127,11 +141,11 @@ struct Anchor {
 #[derive(Default)]
 struct Plan {
     time_scale: u32,
-    entries: Vec<mp4_atom::Codec>,
+    sets_differ: bool,
     packets: Vec<Packet>,
     pieces: Vec<Piece>,
-    /// Samples and sample entry (from 1) of each piece.
-    chunks: Vec<(u32, u32)>,
+    /// Samples and bytes of each segment.
+    chunks: Vec<(u32, u64)>,
     anchor: Option<Anchor>,
     /// The last packet, and the last segment's copy of the key frame after it.
     last: Option<Identity>,
@@ -143,45 +157,47 @@ struct Plan {
 }
 
 impl Plan {
-    fn add(&mut self, number: usize, segment: &ClipSegment<'_>) {
+    fn add(&mut self, number: usize, segment: &ClipSegment<'_>) -> Result<(), MediaError> {
         let index = segment.index;
         let identity = |sample: &IndexedSample| Some((index.time_scale, sample.pts, sample.size));
         let own = |(i, _): &(usize, &IndexedSample)| {
             *i >= segment.pre_roll as usize && segment.post_roll.is_none_or(|ordinal| *i != ordinal as usize)
         };
         let Some(first_pts) = index.samples.iter().enumerate().filter(own).map(|(_, sample)| sample.pts).min() else {
-            return;
+            return Ok(());
         };
         // Of the pre-roll and the opening key frame, what is already there is not needed again.
         let repeatable = &index.samples[..index.samples.len().min(segment.pre_roll as usize + 1)];
         let known = |sample: &IndexedSample| identity(sample) == self.last || identity(sample) == self.closing;
         let from = repeatable.iter().rposition(known).map_or(0, |at| at + 1);
         let samples = &index.samples[from..];
-        let (Some(opening), Some(closing)) = (samples.first(), samples.last()) else { return };
+        let (Some(opening), Some(closing)) = (samples.first(), samples.last()) else { return Ok(()) };
 
         let anchor = self.anchor_for(segment, first_pts, from > 0, samples);
         let time = |pts: i64| rescale(pts.saturating_sub(anchor.pts), index.time_scale, self.time_scale, anchor.time);
         let shown_from = time(first_pts);
-        let mut end = self.end;
+        let own_sets = if self.sets_differ { sets_of(index)?.in_band() } else { Bytes::new() };
+        let mut in_front = own_sets.len() as u32;
         for sample in samples {
             let duration = rescale(i64::from(sample.duration), index.time_scale, self.time_scale, 0);
             let duration = u32::try_from(duration).unwrap_or(u32::MAX);
-            let packet = Packet { size: sample.size, time: time(sample.pts), duration, key: sample.key };
-            end = end.max(packet.time.saturating_add(i64::from(duration)));
+            let size = sample.size.saturating_add(std::mem::take(&mut in_front));
+            let packet = Packet { size, time: time(sample.pts), duration, key: sample.key };
+            self.end = self.end.max(packet.time.saturating_add(i64::from(duration)));
             self.packets.push(packet);
         }
-        self.end = end;
         self.anchor = Some(anchor);
         self.shown_from.get_or_insert(shown_from);
         let end = closing.offset.saturating_add(u64::from(closing.size));
-        self.pieces.push(Piece { segment: number, offset: opening.offset, length: end.saturating_sub(opening.offset) });
-        let entry = self.entries.iter().position(|entry| *entry == index.entry).unwrap_or_else(|| {
-            self.entries.push(index.entry.clone());
-            self.entries.len() - 1
-        });
-        self.chunks.push((samples.len() as u32, entry as u32 + 1));
+        let length = end.saturating_sub(opening.offset);
+        self.chunks.push((samples.len() as u32, length.saturating_add(own_sets.len() as u64)));
+        if !own_sets.is_empty() {
+            self.pieces.push(Piece::Made(own_sets));
+        }
+        self.pieces.push(Piece::Stored { segment: number, offset: opening.offset, length });
         self.last = identity(closing);
         self.closing = segment.post_roll.and_then(|ordinal| index.samples.get(ordinal as usize)).and_then(identity);
+        Ok(())
     }
 
     /// Goes on with the timeline so far where both agree to a quarter of a second: its steps are exact, capture times
@@ -203,7 +219,7 @@ impl Plan {
         Anchor { time: by_clock.saturating_add(late), ..fresh }
     }
 
-    fn finish(self, size: (u32, u32), cut_at: Option<usize>) -> Result<Clip, MediaError> {
+    fn finish(mut self, entry: mp4_atom::Codec, size: (u32, u32), cut_at: Option<usize>) -> Result<Clip, MediaError> {
         let too_long = || MediaError::Times("the clip is too long");
         let mut decode_times: Vec<i64> = self.packets.iter().map(|packet| packet.time).collect();
         decode_times.sort_unstable();
@@ -215,7 +231,7 @@ impl Plan {
         let shift = self.packets.iter().zip(&decode_times).map(late).max().unwrap_or(0);
         let shown = u64::try_from(self.end.saturating_sub(shown_from)).map_err(|_| too_long())?;
 
-        let mut moov = movie(self.entries, size, self.time_scale, shown);
+        let mut moov = movie(vec![entry], size, self.time_scale, shown);
         let track = &mut moov.trak[0];
         track.mdia.mdhd.duration = u64::try_from(self.end.saturating_sub(begin)).map_err(|_| too_long())?;
         let media_time = shown_from.saturating_sub(begin).saturating_add(shift);
@@ -246,33 +262,38 @@ impl Plan {
         table.stss = Some(Stss { entries: keys.collect() });
         table.stsz = Stsz { samples: StszSamples::Different { sizes: self.packets.iter().map(|p| p.size).collect() } };
         table.stsc = Stsc::default();
-        for ((samples_per_chunk, sample_description_index), first_chunk) in self.chunks.into_iter().zip(1..) {
-            let entry = StscEntry { first_chunk, samples_per_chunk, sample_description_index };
-            let same = |last: &StscEntry| StscEntry { first_chunk, ..*last } == entry;
-            if !table.stsc.entries.last().is_some_and(same) {
-                table.stsc.entries.push(entry);
+        for (&(samples_per_chunk, _), first_chunk) in self.chunks.iter().zip(1..) {
+            if table.stsc.entries.last().is_none_or(|run| run.samples_per_chunk != samples_per_chunk) {
+                let sample_description_index = 1;
+                table.stsc.entries.push(StscEntry { first_chunk, samples_per_chunk, sample_description_index });
             }
         }
         let duration_us = rescale(shown as i64, self.time_scale, 1_000_000, 0);
-        let payload = self.pieces.iter().map(|piece| piece.length).fold(0, u64::saturating_add);
-        let head = head(&mut moov, &self.pieces, payload)?;
-        let total = payload.saturating_add(head.len() as u64);
-        Ok(Clip { head, pieces: self.pieces, total, duration_us, cut_at })
+        let head = head(&mut moov, &self.chunks)?;
+        self.pieces.insert(0, Piece::Made(head));
+        let total = self.pieces.iter().map(Piece::length).fold(0, u64::saturating_add);
+        Ok(Clip { pieces: self.pieces, total, duration_us, cut_at })
     }
 }
 
-/// Encodes the head twice: how long it is must be known to say where the pieces are.
-fn head(moov: &mut Moov, pieces: &[Piece], payload: u64) -> Result<Bytes, MediaError> {
+/// The parameter sets of a segment's init part.
+fn sets_of(index: &SegmentIndex) -> Result<ParameterSets, MediaError> {
+    Ok(ParameterSets::from_extradata(index.codec, &index.extradata)?.0)
+}
+
+/// Encodes the head twice: how long it is must be known to say where the chunks are.
+fn head(moov: &mut Moov, chunks: &[(u32, u64)]) -> Result<Bytes, MediaError> {
     let brands = [b"isom", b"iso2", b"avc1", b"mp41"].map(FourCC::new);
     let ftyp = Ftyp { major_brand: brands[0], minor_version: 0x200, compatible_brands: brands.to_vec() };
+    let payload = chunks.iter().map(|(_, bytes)| *bytes).fold(0, u64::saturating_add);
     let size = Some(usize::try_from(payload).map_err(|_| MediaError::TooLarge(usize::MAX))?);
     let wide = payload > u64::from(u32::MAX / 2);
     let mut out = Vec::new();
     for _ in 0..2 {
         let mut at = out.len() as u64;
-        let offsets = pieces.iter().map(|piece| {
+        let offsets = chunks.iter().map(|(_, bytes)| {
             let offset = at;
-            at = at.saturating_add(piece.length);
+            at = at.saturating_add(*bytes);
             offset
         });
         let table = &mut moov.trak[0].mdia.minf.stbl;

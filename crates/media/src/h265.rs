@@ -122,7 +122,7 @@ fn read_sps(bits: &mut Bits<'_>) -> Option<Sps> {
             bit_depth,
             width,
             height,
-            frame_rate: read_frame_rate(bits, max_sub_layers, poc_bits),
+            frame_rate: read_frame_rate(bits, poc_bits),
             max_reorder: Some(max_reorder),
         },
         profile_space,
@@ -148,6 +148,96 @@ fn skip_sub_layers(bits: &mut Bits<'_>, max_sub_layers: u32) -> Option<()> {
     Some(())
 }
 
-fn read_frame_rate(_bits: &mut Bits<'_>, _max_sub_layers: u32, _poc_bits: u32) -> Option<(u32, u32)> {
-    None
+/// Reads on to the timing in the VUI (E.2.1): frames a second as a fraction.
+fn read_frame_rate(bits: &mut Bits<'_>, poc_bits: u32) -> Option<(u32, u32)> {
+    for _ in 0..6 {
+        bits.ue()?; // block sizes and transform depths
+    }
+    if bits.flag()? && bits.flag()? {
+        skip_scaling_lists(bits)?;
+    }
+    bits.skip(2)?; // asymmetric partitions, sample adaptive offset
+    if bits.flag()? {
+        bits.skip(8)?; // PCM bit depths
+        bits.ue()?;
+        bits.ue()?;
+        bits.skip(1)?;
+    }
+    skip_reference_sets(bits)?;
+    if bits.flag()? {
+        let long_term = bits.ue().filter(|n| *n <= 32)?;
+        bits.skip((long_term * (poc_bits + 1)) as usize)?;
+    }
+    bits.skip(2)?; // temporal motion vectors, strong smoothing
+    if !bits.flag()? {
+        return None;
+    }
+    if bits.flag()? && bits.u(8)? == 255 {
+        bits.skip(32)?; // aspect ratio
+    }
+    if bits.flag()? {
+        bits.skip(1)?; // overscan
+    }
+    if bits.flag()? {
+        bits.skip(4)?; // video format and range
+        if bits.flag()? {
+            bits.skip(24)?; // colours
+        }
+    }
+    if bits.flag()? {
+        bits.ue()?; // chroma locations
+        bits.ue()?;
+    }
+    bits.skip(3)?; // neutral chroma, fields
+    if bits.flag()? {
+        for _ in 0..4 {
+            bits.ue()?; // display window
+        }
+    }
+    if !bits.flag()? {
+        return None;
+    }
+    let (units_in_tick, time_scale) = (bits.u(32)?, bits.u(32)?);
+    Some((time_scale, units_in_tick))
+}
+
+/// 7.3.4.
+fn skip_scaling_lists(bits: &mut Bits<'_>) -> Option<()> {
+    for size in 0..4 {
+        for _ in 0..if size == 3 { 2 } else { 6 } {
+            if !bits.flag()? {
+                bits.ue()?;
+                continue;
+            }
+            let coefficients = if size == 0 { 16 } else { 64 };
+            for _ in 0..coefficients + u32::from(size > 1) {
+                bits.ue()?;
+            }
+        }
+    }
+    Some(())
+}
+
+/// 7.3.7, for all sets.
+fn skip_reference_sets(bits: &mut Bits<'_>) -> Option<()> {
+    let mut pictures = 0;
+    for set in 0..bits.ue().filter(|n| *n <= 64)? {
+        if set > 0 && bits.flag()? {
+            bits.skip(1)?;
+            bits.ue()?;
+            let before = std::mem::take(&mut pictures);
+            for _ in 0..=before {
+                // used_by_curr_pic_flag, else use_delta_flag
+                pictures += u32::from(bits.flag()? || bits.flag()?);
+            }
+        } else {
+            let count = |bits: &mut Bits<'_>| bits.ue().filter(|n| *n <= 16);
+            pictures = count(bits)? + count(bits)?;
+            for _ in 0..pictures {
+                bits.ue()?;
+                bits.skip(1)?;
+            }
+        }
+    }
+    Some(())
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use detektor_contract::Codec;
 use mp4_atom::{Atom, Avcc, AvccExt, HvcCArray, Hvcc};
 
-use crate::nal::{AnnexB, Framing, units};
+use crate::nal::{AnnexB, Framing, push, units};
 use crate::{MediaError, h264, h265};
 
 /// What pictures look like, and how fast they may come.
@@ -165,6 +165,15 @@ impl ParameterSets {
         }
         .map_err(|source| MediaError::Box { name: "decoder configuration", source })?;
         Ok(out.into())
+    }
+
+    /// All sets as they stand within an access unit.
+    pub(crate) fn in_band(&self) -> Bytes {
+        let mut out = Vec::new();
+        self.vps.iter().for_each(|set| push(&mut out, &set.unit));
+        self.sps.iter().for_each(|set| push(&mut out, &set.unit));
+        self.pps.iter().for_each(|set| push(&mut out, &set.unit));
+        out.into()
     }
 
     pub(crate) fn avcc(&self) -> Result<Avcc, MediaError> {
