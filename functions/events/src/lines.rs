@@ -33,7 +33,7 @@ pub fn ledgers(store: Arc<dyn EventStore>, camera: Option<CameraId>) -> Lines<Le
         let mut views = Vec::new();
         for info in store.cameras().await? {
             if camera.as_ref().is_none_or(|only| *only == info.id) {
-                let (gaps, _) = gaps(&store, &info.id, usize::MAX).await?;
+                let gaps = gaps(&store, &info.id, usize::MAX).await?;
                 views.push(LedgerView::new(&info.id, &info.ledger, &gaps));
             }
         }

@@ -25,6 +25,15 @@ macro_rules! file {
 /// Everything but the page itself holds nothing that is worth a token.
 const INDEX: File = file!("/", "text/html; charset=utf-8", "index.html");
 const PUBLIC: &[File] = &[
+    file!("/page/api.js", "text/javascript; charset=utf-8", "api.js"),
+    file!("/page/app.js", "text/javascript; charset=utf-8", "app.js"),
+    file!("/page/cameras.js", "text/javascript; charset=utf-8", "cameras.js"),
+    file!("/page/cards.js", "text/javascript; charset=utf-8", "cards.js"),
+    file!("/page/detail.js", "text/javascript; charset=utf-8", "detail.js"),
+    file!("/page/dom.js", "text/javascript; charset=utf-8", "dom.js"),
+    file!("/page/format.js", "text/javascript; charset=utf-8", "format.js"),
+    file!("/page/live.js", "text/javascript; charset=utf-8", "live.js"),
+    file!("/page/timeline.js", "text/javascript; charset=utf-8", "timeline.js"),
     file!("/page/app.css", "text/css; charset=utf-8", "app.css"),
     file!("/page/icon.svg", "image/svg+xml", "icon.svg"),
 ];

@@ -114,6 +114,8 @@ pub struct LedgerView {
     pub segments: u64,
     /// Segments whose outcome is missing.
     pub holes: u64,
+    /// Frames by which an epoch's running count and the sum of its segments differ.
+    pub miscounted: u64,
     /// Whether every captured frame is accounted for.
     pub closes: bool,
     /// Times in which nothing was captured, oldest first.
@@ -238,6 +240,7 @@ impl LedgerView {
             failed: ledger.failed.clone(),
             segments: ledger.segments,
             holes: ledger.holes,
+            miscounted: ledger.miscounted,
             closes: ledger.closes(),
             gaps: gaps.iter().map(GapView::from).collect(),
         }

@@ -1,11 +1,10 @@
 //! A camera's outcomes in order, as far as they are merged, without what newer epochs supersede.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use detektor_backends::store::{EventStore, Order, StoreError};
-use detektor_contract::fold::{Limit, Seams};
-use detektor_contract::{CameraId, Epoch, Gap, Outcome, OutcomeBody, Position, Span, TimeUs};
+use detektor_contract::fold::Seams;
+use detektor_contract::{CameraId, Epoch, Gap, Outcome, OutcomeBody, Position, TimeUs};
 
 use crate::cursor::FrameCursor;
 use crate::views::{DetectionView, gap_of};
@@ -34,10 +33,7 @@ impl Walk {
         camera: CameraId,
         from: FrameCursor,
     ) -> Result<Self, StoreError> {
-        let mut seams = Seams::default();
-        for (epoch, seam) in store.seams(&camera).await? {
-            seams.insert(epoch, seam);
-        }
+        let seams = Seams::from_iter(store.seams(&camera).await?);
         let last = store.frontier(&camera).await?;
         let mut walk = Self { store, camera, seams, next: Some(from), last, taken_over: None };
         walk.look_back(from.at).await?;
@@ -53,7 +49,7 @@ impl Walk {
         let back = u64::from(BATCH).min(begin.sequence);
         let from = Position { sequence: begin.sequence - back, ..begin };
         let before = self.store.outcomes(&self.camera, from, back as u32).await?;
-        let opens = |outcome: &Outcome| outcome.span().is_some_and(|span| opens(&limit, span));
+        let opens = |outcome: &Outcome| outcome.span().is_some_and(|span| limit.opens(span));
         if before.iter().take_while(|outcome| outcome.id.position() < begin).any(opens) {
             self.taken_over = Some(begin.epoch);
         }
@@ -97,32 +93,22 @@ impl Walk {
     }
 
     fn looked(&mut self, outcome: &Outcome, first: u32) -> Looked {
-        let OutcomeBody::Result(result) = &outcome.body else { return Vec::new() };
         let at = outcome.id.position();
         let limit = self.seams.limit(at.epoch);
-        if opens(&limit, &result.span) {
+        if outcome.span().is_some_and(|span| limit.opens(span)) {
             self.taken_over = Some(at.epoch);
         }
+        let OutcomeBody::Result(result) = &outcome.body else { return Vec::new() };
         if self.taken_over == Some(at.epoch) {
             return Vec::new();
         }
         let look = |index: u32| {
             let captured = result.frames.get(index as usize)?.at;
-            let view = DetectionView::of(outcome, index as usize).filter(|_| in_force(&limit, captured))?;
+            let view = DetectionView::of(outcome, index as usize).filter(|_| !limit.covers(captured))?;
             Some((view, captured, FrameCursor { at, frame: index + 1 }))
         };
         (first..result.span.frames).filter_map(look).collect()
     }
-}
-
-/// Whether a frame captured at `at` is not superseded by a newer epoch.
-fn in_force(limit: &Limit, at: TimeUs) -> bool {
-    limit.at.is_none_or(|seam| at < seam)
-}
-
-/// Whether a segment opens with a seam's key frame.
-fn opens(limit: &Limit, span: &Span) -> bool {
-    span.key_frame.is_some_and(|digest| limit.key_frames.contains(&digest))
 }
 
 /// The first frame of an epoch.
@@ -130,12 +116,12 @@ pub(crate) fn first_of(epoch: u64) -> Option<FrameCursor> {
     Some(FrameCursor { at: Position { epoch: Epoch(epoch), sequence: 0 }, frame: 0 })
 }
 
-/// A camera's gaps in order, of the newest `most` markers or fewer; `true` if there are more.
+/// A camera's gaps in order, as far as its newest `most` markers tell of them.
 pub(crate) async fn gaps(
     store: &Arc<dyn EventStore>,
     camera: &CameraId,
     most: usize,
-) -> Result<(Vec<Gap>, bool), StoreError> {
+) -> Result<Vec<Gap>, StoreError> {
     const PAGE: u32 = 500;
     let mut newest_first = Vec::new();
     let mut after = None;
@@ -146,19 +132,13 @@ pub(crate) async fn gaps(
         after = page.last().map(|outcome| outcome.id.position()).or(after);
         newest_first.extend(page);
     }
-    let mut gaps: Vec<((Epoch, i64), Gap)> = Vec::new();
-    // A gap that lasts is marked at once and again when it is over: the later marker completes the earlier one.
-    let mut by_start: BTreeMap<(Epoch, i64), usize> = BTreeMap::new();
-    for outcome in newest_first.iter().take(most).rev() {
-        let Some(gap) = gap_of(outcome) else { continue };
-        let key = (outcome.id.epoch, gap.from.0);
-        match by_start.get(&key) {
-            Some(index) => gaps[*index].1 = gap,
-            None => {
-                by_start.insert(key, gaps.len());
-                gaps.push((key, gap));
-            }
+    let mut gaps: Vec<Gap> = Vec::new();
+    for gap in newest_first.iter().take(most).rev().filter_map(gap_of) {
+        match gaps.last_mut() {
+            // A gap that lasts is marked at once, and again when it is over.
+            Some(last) if last.until.is_none() && last.from == gap.from => *last = gap,
+            _ => gaps.push(gap),
         }
     }
-    Ok((gaps.into_iter().map(|(_, gap)| gap).collect(), !complete || newest_first.len() > most))
+    Ok(gaps)
 }

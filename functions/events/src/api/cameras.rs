@@ -59,7 +59,7 @@ pub(crate) async fn one(State(api): State<Api>, Id(id): Id<CameraId>) -> Result<
     ))]
 pub(crate) async fn ledger(State(api): State<Api>, Id(id): Id<CameraId>) -> Result<Json<LedgerView>, ApiError> {
     let info = find(&api, &id).await?;
-    let (gaps, _) = gaps(api.store(), &id, MARKERS).await?;
+    let gaps = gaps(api.store(), &id, MARKERS).await?;
     Ok(Json(LedgerView::new(&id, &info.ledger, &gaps)))
 }
 
@@ -218,7 +218,7 @@ pub(crate) async fn timeline(
 
     let filter = EventFilter { camera: Some(id.clone()), from: Some(from), until: Some(until), ..Default::default() };
     let events = api.store().events(&filter, Order::Descending, None, BARS + 1).await?;
-    let (gaps, _) = gaps(api.store(), &id, MARKERS).await?;
+    let gaps = gaps(api.store(), &id, MARKERS).await?;
     let shown = |gap: &&Gap| gap.clock == clock && gap.from < until && gap.until.is_none_or(|end| end > from);
     Ok(Json(Timeline {
         camera: id.to_string(),
