@@ -27,7 +27,7 @@ pub use job::{
 pub use keys::ObjectKey;
 pub use ledger::{Gap, Ledger};
 pub use outcome::{
-    EndReason, EngineId, Failed, Fate, Frame, GapCause, Marker, Outcome, OutcomeBody, SegmentResult, ShedReason,
-    Skipped, SnapshotRef, Tombstone,
+    EndReason, EngineId, Failed, Fate, Frame, GapCause, KeptVideo, Marker, Outcome, OutcomeBody, SegmentResult,
+    ShedReason, Skipped, SnapshotRef, Tombstone,
 };
 pub use time::{Clock, TimeUs};

@@ -48,7 +48,20 @@ pub struct SegmentResult {
     pub snapshots: Vec<SnapshotRef>,
     /// The segment's video, where it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub video: Option<ObjectKey>,
+    pub video: Option<KeptVideo>,
+}
+
+/// A segment's video in the bucket, and which of its samples are no frames of the segment; see [`crate::MediaInfo`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptVideo {
+    /// The object: init part and media part.
+    pub key: ObjectKey,
+    /// The first so many samples repeat the GOP's earlier packets.
+    #[serde(default)]
+    pub pre_roll: u32,
+    /// The ordinal of the copy of the closing key frame.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_roll: Option<u32>,
 }
 
 /// Which engine ran which model.

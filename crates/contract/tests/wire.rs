@@ -75,7 +75,7 @@ fn result() -> OutcomeBody {
             Frame { at: at(2), fate: Fate::Failed(Failed::Decode) },
         ],
         snapshots: vec![SnapshotRef { frame: 0, key: ObjectKey::snapshot(&segment(0), 0) }],
-        video: Some(ObjectKey::video(&segment(0))),
+        video: Some(KeptVideo { key: ObjectKey::video(&segment(0)), pre_roll: 1, post_roll: Some(4) }),
     })
 }
 
@@ -222,7 +222,7 @@ fn scores_and_names_outside_their_range_are_refused() {
     let bad = |change: fn(&mut serde_json::Value)| decode_outcome(&with_header(&encode_outcome(&outcome), change));
     assert!(bad(|h| h["body"]["frames"][0]["seen"][0]["score"] = 10_001.into()).is_err());
     assert!(bad(|h| h["id"]["camera"] = "../etc".into()).is_err());
-    assert!(bad(|h| h["body"]["video"] = "../etc/passwd".into()).is_err());
+    assert!(bad(|h| h["body"]["video"]["key"] = "../etc/passwd".into()).is_err());
     assert!(bad(|h| h["body"]["frames"][1] = serde_json::json!({"t": 1})).is_err());
     assert_eq!(score(0.5).ten_thousandths(), 5_000);
 }
