@@ -97,3 +97,19 @@ pub trait Prepare: Send {
     /// it came from.
     fn prepare(&mut self, look: &Look<'_>, spec: &InputSpec, out: &mut [f32]) -> Result<ToSource, PrepareError>;
 }
+
+impl RawBox {
+    /// The part of it that lies within `region`; none where that is empty.
+    pub fn clipped(self, region: Region) -> Option<Self> {
+        let [left, top] = [region.x, region.y].map(|edge| edge as f32);
+        let (right, bottom) = (left + region.w as f32, top + region.h as f32);
+        let clipped = Self {
+            x0: self.x0.clamp(left, right),
+            y0: self.y0.clamp(top, bottom),
+            x1: self.x1.clamp(left, right),
+            y1: self.y1.clamp(top, bottom),
+            ..self
+        };
+        (clipped.x0 < clipped.x1 && clipped.y0 < clipped.y1).then_some(clipped)
+    }
+}
