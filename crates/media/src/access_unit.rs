@@ -154,3 +154,6 @@ fn classify_h265(sets: &ParameterSets, access_unit: &[u8]) -> AccessUnitInfo {
     }
     info
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,7 @@ pub(crate) fn is_reference(unit: &[u8]) -> bool {
 pub(crate) struct Sps {
     pub(crate) id: u32,
     pub(crate) format: Format,
-    frame_num_bits: u32,
+    pub(crate) frame_num_bits: u32,
     frames_only: bool,
     separate_planes: bool,
 }

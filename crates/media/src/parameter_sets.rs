@@ -312,3 +312,6 @@ fn put<T>(sets: &mut Vec<Set<T>>, set: Set<T>) {
         Err(at) => sets.insert(at, set),
     }
 }
+
+#[cfg(test)]
+mod tests;
