@@ -1,1 +1,29 @@
 //! The merge function: outcomes in, tracks, events and the frame ledger out.
+//!
+//! - [`Merge`]: takes outcomes in batches. Each batch goes to the outcome log in the bucket first; then, in one
+//!   transaction, into the event store, where every camera is folded as far as nothing is missing.
+//! - [`EventObjects`]: writes closed events to the bucket, as the store's outbox says.
+//! - [`DeadLetters`]: keeps what failed for good and gives its sequence number a tombstone; [`replay`] tries it again.
+//! - [`reindex`]: makes the event store anew from the outcome log.
+//!
+//! Invariant: all that settles what a camera's events are is in `detektor_contract::fold`. This crate decides only when to
+//! fold which outcomes; a wrong decision here costs time or a revision, never a wrong event.
+
+mod advance;
+mod dead;
+mod error;
+mod latency;
+mod log;
+mod merge;
+mod numbers;
+mod objects;
+mod reindex;
+mod replay;
+
+pub use dead::DeadLetters;
+pub use error::MergeError;
+pub use latency::{Latencies, Percentiles};
+pub use merge::{Merge, MergeConfig, Now, unix_us};
+pub use objects::EventObjects;
+pub use reindex::{Reindexed, reindex};
+pub use replay::{Replayed, replay};

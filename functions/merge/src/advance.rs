@@ -1,0 +1,299 @@
+//! Folds one camera inside a merge transaction: how far, and from where.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use detektor_backends::store::{CameraUpdate, EventStore, MergeTx, Put};
+use detektor_contract::fold::{CameraFold, Seams, diff};
+use detektor_contract::{CameraId, Event, EventChange, EventId, Outcome, Position};
+
+use crate::error::{Doing, MergeError};
+
+/// Outcomes read at a time.
+const PAGE: u32 = 64;
+/// Outcomes applied in one transaction, where nothing forces more: others wait for their turn to write.
+const MOST_IN_ONE: u64 = 2_048;
+/// A checkpoint at every multiple of this in an epoch, and where an epoch ends.
+const CHECKPOINT_EVERY: u64 = 32;
+
+/// What to do where outcomes are missing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Holes {
+    /// Wait for them, but only for so long. Both in Unix microseconds.
+    Wait {
+        /// The time.
+        now: i64,
+        /// How long.
+        patience: i64,
+    },
+    /// There is nothing to wait for: pass over all.
+    Pass,
+}
+
+/// What became of a camera in one transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// The last outcome applied.
+    pub(crate) frontier: Option<Position>,
+    /// Outcomes applied.
+    pub(crate) applied: u64,
+    /// Outcomes of those that had been applied before.
+    pub(crate) refolded: u64,
+    /// Holes passed over because they outlasted the patience.
+    pub(crate) passed: u64,
+    /// Whether there is more to apply, in another transaction.
+    pub(crate) more: bool,
+}
+
+/// Puts a camera's outcomes. Answers the first place at which what was known has changed, be it that one came or replaced
+/// another, or that a seam now cuts an older epoch elsewhere.
+pub(crate) async fn put(
+    tx: &mut dyn MergeTx,
+    camera: &CameraId,
+    outcomes: &[&Outcome],
+    mut count: impl FnMut(Put),
+) -> Result<Option<Position>, MergeError> {
+    let before = tx.seams(camera).await.doing("reading seams")?;
+    let mut first: Option<Position> = None;
+    let mut earlier = |at: Position| first = Some(first.map_or(at, |first| first.min(at)));
+    for outcome in outcomes {
+        let put = tx.put(outcome).await.doing("recording an outcome")?;
+        if put != Put::Ignored {
+            earlier(outcome.id.position());
+        }
+        count(put);
+    }
+    let after = tx.seams(camera).await.doing("reading seams")?;
+    let new = after.iter().filter(|seam| !before.contains(seam));
+    let gone = before.iter().filter(|seam| !after.contains(seam));
+    for (epoch, seam) in new.chain(gone) {
+        let behind = tx.first_behind_seam(camera, *epoch, *seam).await.doing("looking behind a seam")?;
+        behind.into_iter().for_each(&mut earlier);
+    }
+    Ok(first)
+}
+
+/// Folds a camera as far as it goes, and writes what that did. `changed`: the first place at which the outcomes are not
+/// what they were at the last call. `tell`: whether readers hear of it.
+pub(crate) async fn fold(
+    store: &dyn EventStore,
+    tx: &mut dyn MergeTx,
+    camera: &CameraId,
+    changed: Option<Position>,
+    holes: Holes,
+    tell: bool,
+) -> Result<Step, MergeError> {
+    let waited = tx.waiting_since(camera).await.doing("reading since when a camera waits")?;
+    let head = tx.head(camera).await.doing("reading a camera's head")?;
+    let (mut walk, known) = match head.as_deref().map(CameraFold::from_bytes) {
+        None => (Walk::new(CameraFold::new(camera.clone()), None), None),
+        Some(Ok(fold)) if changed.is_none_or(|changed| Some(changed) > fold.frontier()) => {
+            let frontier = fold.frontier();
+            (Walk::new(fold, None), frontier)
+        }
+        Some(Ok(fold)) => (back_to(tx, camera, changed, fold.frontier()).await?, fold.frontier()),
+        Some(Err(error)) => {
+            // Another release wrote it. All of it follows from the outcomes.
+            tracing::info!(%camera, %error, "folding the camera's outcomes from the start");
+            let frontier = store.frontier(camera).await.doing("reading how far a camera is folded")?;
+            (back_to(tx, camera, None, frontier).await?, frontier)
+        }
+    };
+    walk.seams = tx.seams(camera).await.doing("reading seams")?.into_iter().collect();
+    let waiting_since = walk.through(tx, camera, known, waited, holes).await?;
+    let step = walk.step();
+    if step.applied > 0 || walk.again.is_some() || waiting_since != waited {
+        tx.update(walk.update(camera, waiting_since), tell).await.doing("writing what a fold did")?;
+    }
+    Ok(step)
+}
+
+/// Begins again at the last checkpoint before `first` that can be read (or at the start), to go as far as it was.
+async fn back_to(
+    tx: &mut dyn MergeTx,
+    camera: &CameraId,
+    first: Option<Position>,
+    until: Option<Position>,
+) -> Result<Walk, MergeError> {
+    let mut before = first;
+    let mut fold = CameraFold::new(camera.clone());
+    while let Some(position) = before {
+        match tx.checkpoint_before(camera, position).await.doing("reading a checkpoint")? {
+            None => break,
+            Some((at, state)) => match CameraFold::from_bytes(&state) {
+                Ok(state) => {
+                    fold = state;
+                    break;
+                }
+                Err(_) => before = Some(at),
+            },
+        }
+    }
+    let from = fold.frontier();
+    let touched = tx.events_touched_after(camera, from).await.doing("reading events")?;
+    let open = fold.open_events();
+    Ok(Walk::new(fold, Some(Again { from, until, touched, open })))
+}
+
+/// What was there before a refold.
+struct Again {
+    from: Option<Position>,
+    until: Option<Position>,
+    touched: Vec<Event>,
+    open: Vec<Event>,
+}
+
+/// A fold on its way through a camera's outcomes.
+struct Walk {
+    fold: CameraFold,
+    seams: Seams,
+    again: Option<Again>,
+    changes: Vec<(Position, EventChange)>,
+    checkpoints: Vec<(Position, Vec<u8>)>,
+    applied: u64,
+    refolded: u64,
+    passed: u64,
+    more: bool,
+}
+
+/// Why a walk stopped.
+enum Stop {
+    End,
+    Hole,
+}
+
+impl Walk {
+    fn new(fold: CameraFold, again: Option<Again>) -> Self {
+        Self {
+            fold,
+            seams: Seams::default(),
+            again,
+            changes: Vec::new(),
+            checkpoints: Vec::new(),
+            applied: 0,
+            refolded: 0,
+            passed: 0,
+            more: false,
+        }
+    }
+
+    /// Goes as far as nothing is missing, and over a hole that was waited for long enough. Answers since when a hole is
+    /// waited for, if one is.
+    async fn through(
+        &mut self,
+        tx: &mut dyn MergeTx,
+        camera: &CameraId,
+        known: Option<Position>,
+        waited: Option<i64>,
+        holes: Holes,
+    ) -> Result<Option<i64>, MergeError> {
+        let (now, patience) = match holes {
+            Holes::Pass => {
+                self.go(tx, camera, u64::MAX).await?;
+                return Ok(None);
+            }
+            Holes::Wait { now, patience } => (now, patience),
+        };
+        let Stop::Hole = self.go(tx, camera, 0).await? else { return Ok(None) };
+        // The same hole as before, unless the frontier has moved.
+        let since = waited.filter(|_| self.fold.frontier() == known).unwrap_or(now);
+        if now.saturating_sub(since) < patience {
+            return Ok(Some(since));
+        }
+        // Only this one: what comes behind it may be on its way.
+        Ok(match self.go(tx, camera, 1).await? {
+            Stop::Hole => Some(now),
+            Stop::End => None,
+        })
+    }
+
+    /// Applies outcomes in order, passing over at most `holes` holes beyond where the fold has been before.
+    async fn go(&mut self, tx: &mut dyn MergeTx, camera: &CameraId, holes: u64) -> Result<Stop, MergeError> {
+        let until = self.again.as_ref().and_then(|again| again.until);
+        let mut left = holes;
+        loop {
+            let page = tx.outcomes_after(camera, self.fold.frontier(), PAGE).await.doing("reading outcomes")?;
+            for outcome in &page {
+                let at = outcome.id.position();
+                let been_here = until.is_some_and(|until| at <= until);
+                if !been_here && self.applied >= MOST_IN_ONE {
+                    self.more = true;
+                    return Ok(Stop::End);
+                }
+                if !been_here && !self.fold.expects(at) {
+                    if left == 0 {
+                        return Ok(Stop::Hole);
+                    }
+                    left -= 1;
+                    self.passed += 1;
+                }
+                self.apply(outcome);
+                self.refolded += u64::from(been_here);
+            }
+            self.drop_intermediate_steps();
+            if page.len() < PAGE as usize {
+                return Ok(Stop::End);
+            }
+        }
+    }
+
+    fn apply(&mut self, outcome: &Outcome) {
+        let at = outcome.id.position();
+        let said = self.fold.apply(outcome, &self.seams.limit(at.epoch));
+        self.changes.extend(said.into_iter().map(|change| (at, change)));
+        self.applied += 1;
+        if at.sequence.is_multiple_of(CHECKPOINT_EVERY) || self.fold.ended() {
+            self.checkpoints.push((at, self.fold.to_bytes()));
+        }
+    }
+
+    /// That an event goes on is worth writing once a transaction; of a refold, only the last word on each event counts.
+    fn drop_intermediate_steps(&mut self) {
+        let refold = self.again.is_some();
+        let mut seen: BTreeSet<EventId> = BTreeSet::new();
+        let mut kept: Vec<(Position, EventChange)> = Vec::with_capacity(self.changes.len());
+        for (at, change) in std::mem::take(&mut self.changes).into_iter().rev() {
+            let newest = seen.insert(change.event().id.clone());
+            let superseded = !newest && (refold || matches!(change, EventChange::Continued(_)));
+            if !superseded {
+                kept.push((at, change));
+            }
+        }
+        kept.reverse();
+        self.changes = kept;
+    }
+
+    fn step(&self) -> Step {
+        Step {
+            frontier: self.fold.frontier(),
+            applied: self.applied,
+            refolded: self.refolded,
+            passed: self.passed,
+            more: self.more,
+        }
+    }
+
+    fn update(self, camera: &CameraId, waiting_since: Option<i64>) -> CameraUpdate {
+        let (refolded_from, changes) = match self.again {
+            None => (None, self.changes),
+            Some(Again { from, touched, open, .. }) => {
+                let places: BTreeMap<EventId, Position> =
+                    self.changes.iter().map(|(at, change)| (change.event().id.clone(), *at)).collect();
+                let said = self.changes.into_iter().map(|(_, change)| change).collect();
+                let place = |change: &EventChange| places.get(&change.event().id).copied().or(from).unwrap_or_default();
+                let told = diff(&touched, &open, said);
+                (Some(from), told.into_iter().map(|change| (place(&change), change)).collect())
+            }
+        };
+        CameraUpdate {
+            camera: camera.clone(),
+            head: self.fold.to_bytes(),
+            frontier: self.fold.frontier(),
+            ledger: self.fold.ledger().clone(),
+            merged_until: self.fold.merged_until(),
+            waiting_since,
+            refolded_from,
+            checkpoints: self.checkpoints,
+            changes,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! How long segments took until their events could be read.
+
+use std::collections::{BTreeMap, HashMap};
+
+use detektor_contract::names::{HEADER_CAPTURED_AT, HEADER_CLOSED_AT};
+use detektor_contract::{CameraId, Position};
+
+/// Steps an octave: neighbouring borders lie 4.4 % apart.
+const STEPS: f64 = 16.0;
+/// Borders from 2^-10 s (a millisecond) to 2^17 s (a day and a half).
+const BINS: usize = 27 * STEPS as usize;
+/// Segments whose outcome waits behind a hole; of more, the latency is not taken.
+const MOST_WAITING: usize = 10_000;
+
+/// When a segment closed, and when its last frame was captured, in Unix microseconds, as its message's headers say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamps {
+    pub(crate) closed: Option<i64>,
+    pub(crate) captured: Option<i64>,
+}
+
+impl Stamps {
+    pub(crate) fn of(headers: &BTreeMap<String, String>) -> Self {
+        let stamp = |name: &str| headers.get(name).and_then(|text| text.parse().ok());
+        Self { closed: stamp(HEADER_CLOSED_AT), captured: stamp(HEADER_CAPTURED_AT) }
+    }
+}
+
+/// Two quantiles in milliseconds; of nothing, 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Percentiles {
+    /// Half took no longer.
+    pub p50_ms: f64,
+    /// 99 % took no longer.
+    pub p99_ms: f64,
+}
+
+/// Latencies of this process, to within 5 %.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Latencies {
+    /// Segments measured.
+    pub segments: u64,
+    /// From a segment closed to its events readable.
+    pub from_closed: Percentiles,
+    /// From its last frame captured to its events readable.
+    pub from_captured: Percentiles,
+}
+
+/// Counts by latency.
+#[derive(Clone, Debug)]
+struct Bins(Vec<u64>);
+
+impl Default for Bins {
+    fn default() -> Self {
+        Self(vec![0; BINS])
+    }
+}
+
+impl Bins {
+    fn add(&mut self, seconds: f64) {
+        let bin = ((seconds.max(0.0).log2() + 10.0) * STEPS).ceil();
+        self.0[(bin.max(0.0) as usize).min(BINS - 1)] += 1;
+    }
+
+    fn count(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// The upper border of the bin that holds the quantile.
+    fn quantile_ms(&self, quantile: f64) -> f64 {
+        let rank = (self.count() as f64 * quantile).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        let bin = self.0.iter().position(|count| {
+            seen += count;
+            seen >= rank
+        });
+        bin.map_or(0.0, |bin| 1_000.0 * (bin as f64 / STEPS - 10.0).exp2())
+    }
+
+    fn percentiles(&self) -> Percentiles {
+        Percentiles { p50_ms: self.quantile_ms(0.5), p99_ms: self.quantile_ms(0.99) }
+    }
+}
+
+/// What became readable, and what still waits.
+#[derive(Debug, Default)]
+pub(crate) struct Stopwatch {
+    waiting: HashMap<CameraId, BTreeMap<Position, Stamps>>,
+    held: usize,
+    closed: Bins,
+    captured: Bins,
+}
+
+impl Stopwatch {
+    /// An outcome was taken in.
+    pub(crate) fn start(&mut self, camera: &CameraId, at: Position, stamps: Stamps) {
+        if stamps != Stamps::default() && self.held < MOST_WAITING {
+            let known = self.waiting.entry(camera.clone()).or_default().insert(at, stamps);
+            self.held += usize::from(known.is_none());
+        }
+    }
+
+    /// A camera is folded up to `frontier`. Answers what became readable.
+    pub(crate) fn stop(&mut self, camera: &CameraId, frontier: Position, now: i64) -> Vec<(Option<f64>, Option<f64>)> {
+        let Some(waiting) = self.waiting.get_mut(camera) else { return Vec::new() };
+        let mut later = waiting.split_off(&frontier);
+        let at_frontier = later.remove(&frontier);
+        let done: Vec<Stamps> = std::mem::replace(waiting, later).into_values().chain(at_frontier).collect();
+        if waiting.is_empty() {
+            self.waiting.remove(camera);
+        }
+        self.held -= done.len();
+        let since = |stamp: Option<i64>| stamp.map(|stamp| now.saturating_sub(stamp).max(0) as f64 / 1e6);
+        let taken: Vec<_> = done.into_iter().map(|s| (since(s.closed), since(s.captured))).collect();
+        for (closed, captured) in &taken {
+            closed.iter().for_each(|seconds| self.closed.add(*seconds));
+            captured.iter().for_each(|seconds| self.captured.add(*seconds));
+        }
+        taken
+    }
+
+    pub(crate) fn latencies(&self) -> Latencies {
+        Latencies {
+            segments: self.closed.count(),
+            from_closed: self.closed.percentiles(),
+            from_captured: self.captured.percentiles(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use detektor_contract::Epoch;
+
+    fn at(sequence: u64) -> Position {
+        Position { epoch: Epoch(1), sequence }
+    }
+
+    #[test]
+    fn quantiles_are_close_enough() {
+        let mut bins = Bins::default();
+        assert_eq!(bins.percentiles(), Percentiles::default());
+        (1..=1_000).for_each(|ms| bins.add(f64::from(ms) / 1e3));
+        let Percentiles { p50_ms, p99_ms } = bins.percentiles();
+        assert!((500.0..525.0).contains(&p50_ms), "{p50_ms}");
+        assert!((990.0..1_040.0).contains(&p99_ms), "{p99_ms}");
+        bins.add(0.0);
+        bins.add(1e12);
+        bins.add(f64::NAN);
+    }
+
+    #[test]
+    fn what_waits_behind_a_hole_counts_when_it_is_folded() {
+        let camera = CameraId::new("gate").unwrap();
+        let mut watch = Stopwatch::default();
+        let stamps = Stamps { closed: Some(1_000_000), captured: None };
+        watch.start(&camera, at(0), stamps);
+        watch.start(&camera, at(2), stamps);
+        assert_eq!(watch.stop(&camera, at(0), 1_500_000), [(Some(0.5), None)]);
+        assert_eq!(watch.stop(&camera, at(1), 1_600_000), []);
+        assert_eq!(watch.stop(&camera, at(2), 3_000_000), [(Some(2.0), None)]);
+        assert_eq!((watch.held, watch.waiting.len(), watch.latencies().segments), (0, 0, 2));
+    }
+}

@@ -1,0 +1,60 @@
+//! What merge measures.
+
+use detektor_backends::store::Put;
+use detektor_runtime::Metrics;
+use detektor_runtime::metrics::{Family, MetricsError, SECONDS};
+use prometheus::{Histogram, IntCounter};
+
+use crate::advance::Step;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Numbers {
+    outcomes: Family<IntCounter>,
+    applied: IntCounter,
+    refolded: IntCounter,
+    passed: IntCounter,
+    pub(crate) closed_to_merged: Histogram,
+    pub(crate) captured_to_merged: Histogram,
+}
+
+impl Numbers {
+    pub(crate) fn new(metrics: &Metrics) -> Result<Self, MetricsError> {
+        let part = metrics.part("merge");
+        Ok(Self {
+            outcomes: part.counters(
+                "recorded_outcomes_total",
+                "Outcomes taken in, by what they were: new, one that wins over another, or known.",
+                "result",
+                &["new", "replaced", "ignored"],
+            )?,
+            applied: part.counter("applied_outcomes_total", "Outcomes folded into events and ledger.")?,
+            refolded: part.counter("refolded_outcomes_total", "Outcomes folded again because one came late.")?,
+            passed: part.counter("passed_holes_total", "Missing outcomes that were waited for in vain.")?,
+            closed_to_merged: part.histogram(
+                "closed_to_merged_seconds",
+                "From a segment's end until its events can be read.",
+                SECONDS,
+            )?,
+            captured_to_merged: part.histogram(
+                "captured_to_merged_seconds",
+                "From a segment's last frame until its events can be read.",
+                SECONDS,
+            )?,
+        })
+    }
+
+    pub(crate) fn count_put(&self, put: &Put) {
+        let result = match put {
+            Put::New => "new",
+            Put::Replaced => "replaced",
+            Put::Ignored => "ignored",
+        };
+        self.outcomes.get(result).inc();
+    }
+
+    pub(crate) fn count_step(&self, step: &Step) {
+        self.applied.inc_by(step.applied - step.refolded);
+        self.refolded.inc_by(step.refolded);
+        self.passed.inc_by(step.passed);
+    }
+}
