@@ -1,10 +1,11 @@
 //! The events API: REST, a resumable stream and a web page, over an event store and a bucket.
 //!
-//! [`router`] is everything that is served; health, readiness and metrics are the runtime's. [`views`] are the JSON
+//! [`router`] is everything that is served; health, readiness and metrics are the runtime's ([`Api::ready`] is the check). [`views`] are the JSON
 //! shapes and [`lines`] streams them, for the API and for the command line alike.
 
 mod api;
 mod auth;
+mod clip;
 mod cursor;
 mod etag;
 mod guard;
@@ -13,10 +14,10 @@ mod metrics;
 mod page;
 mod params;
 mod problem;
+mod range;
 pub mod views;
 mod walk;
 
-pub use api::{Api, router};
+pub use api::{Api, Options, router};
 pub use auth::{Access, Tokens};
-pub use metrics::Metrics;
 pub use problem::{ApiError, Mistake, Problem};

@@ -89,7 +89,7 @@ fn detections_of(store: Arc<dyn EventStore>, camera: CameraId) -> Lines<Detectio
                 }
                 let Some(open) = walk.as_mut().filter(|walk| walk.place().is_some()) else { return Ok(None) };
                 let batch = open.batch().await?;
-                ready.extend(batch.into_iter().flat_map(|(_, looked)| looked).map(|(view, ..)| view));
+                ready.extend(batch.into_iter().flat_map(|seen| seen.looked).map(|(view, ..)| view));
             }
         }))
     };

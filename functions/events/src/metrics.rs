@@ -3,47 +3,37 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use detektor_runtime::metrics::{Family, Metrics as Registry, MetricsError, SECONDS};
+use prometheus::{Histogram, IntCounter, IntGauge};
 
-/// `detektor_events_*`. Labels are routes as they are declared, never what a request says.
+/// `detektor_events_*`.
 #[derive(Clone, Debug)]
-pub struct Metrics {
-    requests: IntCounterVec,
-    seconds: HistogramVec,
+pub(crate) struct Metrics {
+    requests: Family<IntCounter>,
+    seconds: Family<Histogram>,
     pub(crate) streams: IntGauge,
-    pub(crate) stream_entries: IntCounter,
-    pub(crate) stream_resets: IntCounter,
+    pub(crate) changes: IntCounter,
+    pub(crate) resets: IntCounter,
     pub(crate) clip_bytes: IntCounter,
 }
 
 impl Metrics {
-    /// Registers them; an error if something else has their names.
-    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let requests = Opts::new("detektor_events_requests_total", "Requests answered, by route and status.");
-        let seconds = HistogramOpts::new("detektor_events_request_seconds", "Time until an answer begins, by route.")
-            .buckets(vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0]);
-        let metrics = Self {
-            requests: IntCounterVec::new(requests, &["route", "status"])?,
-            seconds: HistogramVec::new(seconds, &["route"])?,
-            streams: IntGauge::new("detektor_events_streams_open", "Streams that are open.")?,
-            stream_entries: IntCounter::new("detektor_events_stream_entries_total", "Changes told over streams.")?,
-            stream_resets: IntCounter::new(
-                "detektor_events_stream_resets_total",
-                "Streams told to read everything anew.",
-            )?,
-            clip_bytes: IntCounter::new("detektor_events_clip_bytes_total", "Bytes of clips sent.")?,
-        };
-        registry.register(Box::new(metrics.requests.clone()))?;
-        registry.register(Box::new(metrics.seconds.clone()))?;
-        registry.register(Box::new(metrics.streams.clone()))?;
-        registry.register(Box::new(metrics.stream_entries.clone()))?;
-        registry.register(Box::new(metrics.stream_resets.clone()))?;
-        registry.register(Box::new(metrics.clip_bytes.clone()))?;
-        Ok(metrics)
+    /// Registers them. `routes` are the paths as they are declared: never what a request says.
+    pub(crate) fn new(registry: &Registry, routes: &[&str]) -> Result<Self, MetricsError> {
+        let part = registry.part("events");
+        let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+        Ok(Self {
+            requests: part.counters("answered_requests_total", "Requests answered.", "status", &classes)?,
+            seconds: part.histograms("request_seconds", "Until an answer begins.", SECONDS, "route", routes)?,
+            streams: part.gauge("open_streams", "Streams of changes that are open.")?,
+            changes: part.counter("streamed_changes_total", "Changes told over streams.")?,
+            resets: part.counter("stream_resets_total", "Streams told to read everything anew.")?,
+            clip_bytes: part.counter("sent_clip_bytes_total", "Bytes of clips sent.")?,
+        })
     }
 
     pub(crate) fn request(&self, route: &str, status: StatusCode, took: Duration) {
-        self.requests.with_label_values(&[route, status.as_str()]).inc();
-        self.seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+        self.requests.get(&format!("{}xx", status.as_u16() / 100)).inc();
+        self.seconds.get(route).observe(took.as_secs_f64());
     }
 }

@@ -45,6 +45,11 @@ pub(crate) fn is_public(path: &str) -> bool {
     path == "/login" || PUBLIC.iter().any(|file| file.path == path)
 }
 
+/// Where the page's files are.
+pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
+    PUBLIC.iter().chain([&INDEX]).map(|file| file.path)
+}
+
 /// The page's files.
 pub(crate) fn router() -> Router<Api> {
     PUBLIC.iter().chain([&INDEX]).fold(Router::new(), |router, file| {

@@ -23,8 +23,14 @@ pub(crate) struct Walk {
     taken_over: Option<Epoch>,
 }
 
-/// Looked-at frames of one segment, each with its capture time and the place behind it.
-pub(crate) type Looked = Vec<(DetectionView, TimeUs, FrameCursor)>;
+/// An outcome, and what of it stands.
+pub(crate) struct Seen {
+    pub(crate) outcome: Outcome,
+    /// Whether all of it belongs to a newer epoch.
+    pub(crate) superseded: bool,
+    /// Looked-at frames that stand, each with its capture time and the place behind it.
+    pub(crate) looked: Vec<(DetectionView, TimeUs, FrameCursor)>,
+}
 
 impl Walk {
     /// Begins at `from`.
@@ -67,8 +73,8 @@ impl Walk {
         self.next = behind.filter(|next| self.last.is_some_and(|last| next.at <= last));
     }
 
-    /// The next batch of outcomes, each with its looked-at frames. Empty at the end.
-    pub(crate) async fn batch(&mut self) -> Result<Vec<(Outcome, Looked)>, StoreError> {
+    /// The next batch of outcomes. Empty at the end.
+    pub(crate) async fn batch(&mut self) -> Result<Vec<Seen>, StoreError> {
         let (Some(next), Some(last)) = (self.next, self.last) else {
             self.next = None;
             return Ok(Vec::new());
@@ -85,29 +91,31 @@ impl Walk {
             }
             let first = if at == next.at { next.frame } else { 0 };
             place = Some(FrameCursor { at: Position { sequence: at.sequence.saturating_add(1), ..at }, frame: 0 });
-            let looked = self.looked(&outcome, first);
-            batch.push((outcome, looked));
+            batch.push(self.seen(outcome, first));
         }
         self.next = if full { place } else { None };
         Ok(batch)
     }
 
-    fn looked(&mut self, outcome: &Outcome, first: u32) -> Looked {
+    fn seen(&mut self, outcome: Outcome, first: u32) -> Seen {
         let at = outcome.id.position();
         let limit = self.seams.limit(at.epoch);
         if outcome.span().is_some_and(|span| limit.opens(span)) {
             self.taken_over = Some(at.epoch);
         }
-        let OutcomeBody::Result(result) = &outcome.body else { return Vec::new() };
-        if self.taken_over == Some(at.epoch) {
-            return Vec::new();
-        }
+        let taken_over = self.taken_over == Some(at.epoch);
+        let superseded = taken_over || outcome.span().is_some_and(|span| limit.covers(span.start));
+        let OutcomeBody::Result(result) = &outcome.body else {
+            return Seen { outcome, superseded, looked: Vec::new() };
+        };
         let look = |index: u32| {
             let captured = result.frames.get(index as usize)?.at;
-            let view = DetectionView::of(outcome, index as usize).filter(|_| !limit.covers(captured))?;
+            let view = DetectionView::of(&outcome, index as usize).filter(|_| !limit.covers(captured))?;
             Some((view, captured, FrameCursor { at, frame: index + 1 }))
         };
-        (first..result.span.frames).filter_map(look).collect()
+        let frames = if taken_over { 0 } else { result.span.frames };
+        let looked = (first..frames).filter_map(look).collect();
+        Seen { outcome, superseded, looked }
     }
 }
 
@@ -117,11 +125,7 @@ pub(crate) fn first_of(epoch: u64) -> Option<FrameCursor> {
 }
 
 /// A camera's gaps in order, as far as its newest `most` markers tell of them.
-pub(crate) async fn gaps(
-    store: &Arc<dyn EventStore>,
-    camera: &CameraId,
-    most: usize,
-) -> Result<Vec<Gap>, StoreError> {
+pub(crate) async fn gaps(store: &Arc<dyn EventStore>, camera: &CameraId, most: usize) -> Result<Vec<Gap>, StoreError> {
     const PAGE: u32 = 500;
     let mut newest_first = Vec::new();
     let mut after = None;

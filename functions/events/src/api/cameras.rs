@@ -12,7 +12,7 @@ use crate::cursor::{self, FrameCursor};
 use crate::params::{Id, Params};
 use crate::problem::{ApiError, Problem};
 use crate::views::{CameraView, DetectionView, GapView, LedgerView};
-use crate::walk::{Walk, first_of, gaps};
+use crate::walk::{Seen, Walk, first_of, gaps};
 
 /// Gap markers that an answer looks at, from the newest back.
 const MARKERS: usize = 5_000;
@@ -116,7 +116,7 @@ pub(crate) async fn detections(
         }
         let batch = walk.batch().await?;
         seen += batch.len().max(1);
-        for (outcome, looked) in batch {
+        for Seen { outcome, looked, .. } in batch {
             if outcome.span().is_some_and(|span| span.start >= until) {
                 // Within an epoch capture times rise: the rest of it lies behind too.
                 walk.skip_epoch_of(&outcome);

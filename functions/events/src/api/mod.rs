@@ -1,6 +1,7 @@
 //! The HTTP interface.
 
 mod cameras;
+mod clip;
 mod events;
 mod openapi;
 mod snapshot;
@@ -14,6 +15,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use detektor_backends::bucket::Bucket;
 use detektor_backends::store::{EventStore, StoreError};
+use detektor_runtime::metrics::{Metrics as Registry, MetricsError};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +26,8 @@ use crate::{guard, page};
 
 /// Streams open at a time. Each costs a look at the feed whenever it grows.
 const STREAMS: usize = 256;
+/// Clips laid out at a time; further ones wait.
+const CLIPS: usize = 4;
 /// The login form is the only body that is read.
 const BODY_BYTES: usize = 16 * 1024;
 
@@ -34,23 +38,39 @@ pub struct Api(Arc<Shared>);
 struct Shared {
     store: Arc<dyn EventStore>,
     bucket: Arc<dyn Bucket>,
-    tokens: Tokens,
+    options: Options,
     metrics: Metrics,
     shutdown: CancellationToken,
     streams: Arc<Semaphore>,
+    clips: Semaphore,
+}
+
+/// Who is answered.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The tokens that are asked for.
+    pub tokens: Tokens,
+    /// Without tokens only requests to a loopback name are answered, unless this says that everybody may read.
+    pub allow_unauthenticated: bool,
 }
 
 impl Api {
-    /// An API over a store and a bucket. Streams end when `shutdown` is cancelled, so that a drain need not wait for them.
+    /// An API over a store and a bucket. Streams end when `shutdown` is cancelled, so that a drain need not wait for
+    /// them.
+    ///
+    /// # Errors
+    /// If the registry has its metrics already.
     pub fn new(
         store: Arc<dyn EventStore>,
         bucket: Arc<dyn Bucket>,
-        tokens: Tokens,
-        metrics: Metrics,
+        options: Options,
+        registry: &Registry,
         shutdown: CancellationToken,
-    ) -> Self {
-        let streams = Arc::new(Semaphore::new(STREAMS));
-        Self(Arc::new(Shared { store, bucket, tokens, metrics, shutdown, streams }))
+    ) -> Result<Self, MetricsError> {
+        let routes: Vec<&str> = ROUTES.iter().copied().chain(page::paths()).collect();
+        let metrics = Metrics::new(registry, &routes)?;
+        let (streams, clips) = (Arc::new(Semaphore::new(STREAMS)), Semaphore::new(CLIPS));
+        Ok(Self(Arc::new(Shared { store, bucket, options, metrics, shutdown, streams, clips })))
     }
 
     /// Whether it can answer: the store does.
@@ -67,7 +87,12 @@ impl Api {
     }
 
     pub(crate) fn tokens(&self) -> &Tokens {
-        &self.0.tokens
+        &self.0.options.tokens
+    }
+
+    /// Whether a request from anywhere is answered without a token.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.options.allow_unauthenticated
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -81,7 +106,28 @@ impl Api {
     pub(crate) fn streams(&self) -> &Arc<Semaphore> {
         &self.0.streams
     }
+
+    pub(crate) fn clips(&self) -> &Semaphore {
+        &self.0.clips
+    }
 }
+
+/// The paths below, as metrics call them.
+const ROUTES: [&str; 13] = [
+    "/v1/openapi.json",
+    "/v1/cameras",
+    "/v1/cameras/{id}",
+    "/v1/cameras/{id}/ledger",
+    "/v1/cameras/{id}/detections",
+    "/v1/cameras/{id}/timeline",
+    "/v1/events",
+    "/v1/events/stream",
+    "/v1/events/{id}",
+    "/v1/events/{id}/snapshot",
+    "/v1/events/{id}/clip",
+    "/login",
+    "/logout",
+];
 
 /// Every path: the API below `/v1`, the page at `/`.
 pub fn router(api: Api) -> Router {
@@ -96,6 +142,7 @@ pub fn router(api: Api) -> Router {
         .route("/v1/events/stream", get(stream::stream))
         .route("/v1/events/{id}", get(events::one))
         .route("/v1/events/{id}/snapshot", get(snapshot::snapshot))
+        .route("/v1/events/{id}/clip", get(clip::clip))
         .route("/login", post(auth::login))
         .route("/logout", post(auth::logout))
         .merge(page::router())

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use utoipa::OpenApi;
 
-use crate::api::{Api, cameras, events, snapshot, stream};
+use crate::api::{Api, cameras, clip, events, snapshot, stream};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,7 +16,7 @@ use crate::api::{Api, cameras, events, snapshot, stream};
     ),
     paths(
         cameras::list, cameras::one, cameras::ledger, cameras::detections, cameras::timeline,
-        events::list, events::one, stream::stream, snapshot::snapshot,
+        events::list, events::one, stream::stream, snapshot::snapshot, clip::clip,
     ),
     tags((name = "cameras"), (name = "events")),
     modifiers(&Tokens),

@@ -205,12 +205,12 @@ impl Tail {
                 self.at = last.at;
                 let told: Vec<_> =
                     entries.iter().filter(|entry| self.filter.takes(&entry.change)).map(message).collect();
-                self.api.metrics().stream_entries.inc_by(told.len() as u64);
+                self.api.metrics().changes.inc_by(told.len() as u64);
                 self.ready.extend(told);
             }
             Feed::Reset(head) => {
                 self.at = head;
-                self.api.metrics().stream_resets.inc();
+                self.api.metrics().resets.inc();
                 let data = format!("{{\"stream_from\":\"{}\"}}", name(head));
                 self.ready.push_back(Message::default().event("reset").id(name(head)).data(data));
             }
