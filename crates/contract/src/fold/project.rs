@@ -30,7 +30,8 @@ pub fn project<'a>(camera: &CameraId, outcomes: impl IntoIterator<Item = &'a Out
             Entry::Occupied(_) => {}
         }
     }
-    let seams: Seams = winners.values().filter_map(|o| Some((o.id.epoch, o.seam()?))).collect();
+    // Backwards, so that of several in an epoch its first record's counts.
+    let seams: Seams = winners.values().rev().filter_map(|o| Some((o.id.epoch, o.seam()?))).collect();
     let mut projection = Projection { fold: CameraFold::new(camera.clone()), events: BTreeMap::new() };
     for outcome in winners.into_values() {
         for change in projection.fold.apply(outcome, &seams.limit(outcome.id.epoch)) {

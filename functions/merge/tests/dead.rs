@@ -1,0 +1,110 @@
+//! What fails for good is kept, counted, and can be tried again.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use detektor_backends::queue::Message;
+use detektor_contract::names::{HEADER_ATTEMPTS, HEADER_ERROR, Queue, Work};
+use detektor_contract::wire::{decode_job, decode_outcome, encode_job};
+use detektor_contract::*;
+use detektor_merge::{DeadLetters, replay};
+use detektor_runtime::Output;
+use support::footage::{Footage, seen};
+use support::{World, call, camera, merge};
+
+/// The job whose result `outcome` is.
+fn job(outcome: &Outcome) -> SegmentJob {
+    SegmentJob {
+        id: outcome.id.clone(),
+        generation: 0,
+        span: *outcome.span().unwrap(),
+        seam: outcome.seam(),
+        media: MediaInfo {
+            codec: Codec::H264,
+            width: 640,
+            height: 480,
+            time_scale: 90_000,
+            init: Digest::of(b"init"),
+            samples: 5,
+            pre_roll: 0,
+            post_roll: None,
+        },
+        payload: Payload::Inline { init_bytes: 4, video: Bytes::from_static(b"initmedia") },
+        policy: DetectPolicy::default(),
+        rules: EventRules::default(),
+    }
+}
+
+fn dead(body: Bytes) -> Message {
+    let headers = [(HEADER_ERROR, "no picture came out"), (HEADER_ATTEMPTS, "3")];
+    Message { body, headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into() }
+}
+
+#[tokio::test]
+async fn a_dead_job_gets_a_tombstone_and_a_replay_wins_over_it() {
+    let world = World::new().await;
+    let function = world.merge();
+    let mut footage = Footage::live();
+    footage.looks(3.0, |t| vec![seen("person", 0.8, [100.0 + 50.0 * t, 400.0, 80.0, 200.0])]);
+    let letters = Arc::new(DeadLetters::new(world.bucket()));
+    let lost = job(&footage.outcomes[1]);
+    let reply = call(Arc::clone(&letters).jobs(), vec![dead(encode_job(&lost))]).await.unwrap();
+    let [Ok(outputs)] = &reply.0[..] else { panic!("{reply:?}") };
+    let [Output { work: Work::Merge, message }] = &outputs[..] else { panic!("{outputs:?}") };
+    let tombstone = decode_outcome(&message.body).unwrap();
+    let OutcomeBody::Tombstone(body) = &tombstone.body else { panic!("{tombstone:?}") };
+    assert_eq!((body.error.as_str(), body.attempts, body.span), ("no picture came out", 3, lost.span));
+
+    let mut without = footage.outcomes.clone();
+    without[1] = tombstone;
+    merge(&function, &without).await.unwrap();
+    assert_eq!(world.ledger().await.failed, [(Failed::DeadLettered, 5)].into());
+    assert!(world.ledger().await.closes());
+    assert_eq!(world.store().tombstones().await.unwrap().len(), 1);
+
+    let queues = world.embedded.queues();
+    let replayed = replay(&*world.store(), &*world.bucket(), &queues, |_| 7).await.unwrap();
+    assert_eq!((replayed.queued, replayed.failed), (vec![lost.id.clone()], vec![]));
+    let consumer = queues.consume(&[Queue::Work(Work::Detect, 7)], 1).await.unwrap();
+    let again = decode_job(&consumer.receive().await.unwrap().message.body).unwrap();
+    assert_eq!(again, SegmentJob { generation: 1, ..lost });
+
+    let result = Outcome { generation: 1, ..footage.outcomes[1].clone() };
+    merge(&function, &[result.clone()]).await.unwrap();
+    without[1] = result;
+    world.agrees_with(&fold::project(&camera(), &without)).await;
+    assert_eq!(world.store().tombstones().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_job_that_is_gone_is_named() {
+    let world = World::new().await;
+    let mut footage = Footage::live();
+    footage.tombstone(5);
+    let id = footage.outcomes[0].id.clone();
+    let key = ObjectKey::quarantine(&id, 0);
+    let OutcomeBody::Tombstone(body) = &mut footage.outcomes[0].body else { panic!() };
+    body.quarantine = Some(key);
+    merge(&world.merge(), &footage.outcomes).await.unwrap();
+    let replayed = replay(&*world.store(), &*world.bucket(), &world.embedded.queues(), |_| 0).await.unwrap();
+    assert_eq!(replayed.queued, []);
+    assert_eq!(replayed.failed[0].0, id);
+    assert!(replayed.failed[0].1.contains("no object"), "{:?}", replayed.failed);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_kept_as_it_is() {
+    let world = World::new().await;
+    let letters = Arc::new(DeadLetters::new(world.bucket()));
+    let rubbish = Bytes::from_static(b"rubbish");
+    let reply = call(Arc::clone(&letters).jobs(), vec![dead(rubbish.clone())]).await.unwrap();
+    assert!(matches!(&reply.0[..], [Ok(outputs)] if outputs.is_empty()), "{reply:?}");
+    call(letters.outcomes(), vec![dead(rubbish.clone())]).await.unwrap();
+    let keys = world.keys(ObjectKey::QUARANTINE).await;
+    assert_eq!(keys, [ObjectKey::quarantine_unreadable(Digest::of(&rubbish))]);
+    assert_eq!(world.bucket().get(&keys[0]).await.unwrap(), rubbish);
+}
