@@ -1,4 +1,7 @@
 //! The detect function: a segment in, detections out.
 
+pub mod decode;
 pub mod engine;
+pub mod letterbox;
 pub mod model;
+pub mod picture;
