@@ -220,7 +220,7 @@ proptest! {
         let inside = RawBox {
             class: 0, score: 1.0, x0: left, y0: top, x1: left + fit.width as f32, y1: top + fit.height as f32,
         };
-        let back = fit.to_source().map(&inside);
+        let back = fit.to_source().map(inside);
         let [rx, ry, rw, rh] = [region.x, region.y, region.w, region.h].map(|v| v as f32);
         prop_assert!((back.x0 - rx).abs() < 0.05 && (back.y0 - ry).abs() < 0.05, "{back:?}");
         prop_assert!((back.x1 - rx - rw).abs() < 0.05 && (back.y1 - ry - rh).abs() < 0.05, "{back:?}");
