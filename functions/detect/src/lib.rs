@@ -5,3 +5,4 @@ pub mod engine;
 pub mod letterbox;
 pub mod model;
 pub mod picture;
+pub mod segment;

@@ -98,7 +98,8 @@ impl<'a> Writer<'a> {
         count: usize,
     ) -> impl Iterator<Item = &'o mut f32> + use<'o> {
         let first = (y as usize * self.spec.width as usize + x as usize) * self.pixel + channel * self.channel;
-        out[first..].iter_mut().step_by(self.pixel).take(count)
+        // Behind the last pixel there is nothing to index.
+        out.get_mut(first..).unwrap_or_default().iter_mut().step_by(self.pixel).take(count)
     }
 
     fn pad(&self, out: &mut [f32], y: u32, from: u32, to: u32) {
