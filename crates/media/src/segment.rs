@@ -112,7 +112,10 @@ fn init(sets: &ParameterSets, in_band: bool, time_scale: u32) -> Result<Vec<u8>,
 fn timed_entries(samples: &[Sample], sizes: &[usize], last_duration: u32) -> Result<(u64, Vec<TrunEntry>), MediaError> {
     let mut times: Vec<i64> = samples.iter().map(|sample| sample.pts).collect();
     times.sort_unstable();
-    let base = *times.first().ok_or(MediaError::Empty)?;
+    let (Some(&base), Some(last)) = (times.first(), times.last()) else { return Err(MediaError::Empty) };
+    if last.checked_add(i64::from(last_duration)).is_none() {
+        return Err(MediaError::Times("they overflow"));
+    }
     let base = u64::try_from(base).map_err(|_| MediaError::Times("a presentation time below 0"))?;
     let mut entries = Vec::with_capacity(samples.len());
     for (i, (sample, size)) in samples.iter().zip(sizes).enumerate() {
