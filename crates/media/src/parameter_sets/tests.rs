@@ -106,7 +106,7 @@ proptest! {
 
     #[test]
     fn any_extradata_does_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..80), start in 0usize..3) {
-        let bytes = [&[&[1][..], &[0, 0, 1], &[]][start], &bytes[..]].concat();
+        let bytes = [[&[1][..], &[0, 0, 1], &[]][start], &bytes[..]].concat();
         for codec in [Codec::H264, Codec::H265] {
             if let Ok((sets, _)) = ParameterSets::from_extradata(codec, &bytes) {
                 let _ = (sets.record(), sets.size(), sets.frame_rate());
