@@ -4,7 +4,11 @@
 //! an object means.
 
 pub mod bucket;
+#[cfg(any(test, feature = "test-support"))]
+pub mod conformance;
 pub mod embedded;
+#[cfg(any(test, feature = "test-support"))]
+pub mod failing;
 pub mod folder;
 pub mod queue;
 mod sqlite;

@@ -1,0 +1,197 @@
+//! Merge transactions and checkpoints.
+
+use std::time::Duration;
+
+use detektor_contract::{CameraId, EventChange, Position, TimeUs};
+
+use super::merge;
+use crate::conformance::samples::{SECOND, at, camera, changing, event, result, update};
+use crate::conformance::{Bench, not_yet, soon};
+use crate::store::{CameraUpdate, EventStore, FeedPosition, MergeTx};
+
+pub async fn a_merge_saves_a_cameras_state(bench: &mut impl Bench<dyn EventStore>) {
+    let store = bench.backend();
+    let gate = camera("gate");
+    let mut first = store.begin_merge(&[gate.clone()]).await.unwrap();
+    assert_eq!(first.head(&gate).await.unwrap(), None);
+    assert_eq!(first.waiting_since(&gate).await.unwrap(), None);
+    first.commit().await.unwrap();
+    assert_eq!(store.frontier(&gate).await.unwrap(), None);
+    let state = CameraUpdate { waiting_since: Some(77), ..update(&gate, at(3, 4)) };
+    merge(&store, &[], state.clone(), true).await;
+    let mut second = store.begin_merge(&[gate.clone()]).await.unwrap();
+    assert_eq!(second.head(&gate).await.unwrap(), Some(state.head.clone()));
+    assert_eq!(second.waiting_since(&gate).await.unwrap(), Some(77));
+    drop(second);
+    assert_eq!(store.frontier(&gate).await.unwrap(), Some(at(3, 4)));
+    assert_eq!(store.frontier(&camera("other")).await.unwrap(), None);
+    let info = store.cameras().await.unwrap().remove(0);
+    assert_eq!((info.ledger, info.merged_until), (state.ledger, state.merged_until));
+    merge(&store, &[], CameraUpdate { frontier: None, merged_until: None, ..update(&gate, at(0, 0)) }, true).await;
+    assert_eq!(store.frontier(&gate).await.unwrap(), None);
+    assert_eq!(store.cameras().await.unwrap()[0].merged_until, None);
+}
+
+pub async fn a_dropped_transaction_leaves_no_trace(bench: &mut impl Bench<dyn EventStore>) {
+    let store = bench.backend();
+    let gate = camera("gate");
+    let head = store.feed_head().await.unwrap();
+    let mut dropped = store.begin_merge(&[gate.clone()]).await.unwrap();
+    dropped.put(&result(&gate, at(1, 0))).await.unwrap();
+    let mut changes = changing(&gate, at(1, 0), vec![EventChange::Opened(event(&gate, at(1, 0)))]);
+    changes.checkpoints = vec![(at(1, 0), vec![1])];
+    dropped.update(changes, true).await.unwrap();
+    drop(dropped);
+    assert!(store.cameras().await.unwrap().is_empty());
+    assert!(store.outcomes(&gate, at(0, 0), 9).await.unwrap().is_empty());
+    assert_eq!(store.event(&event(&gate, at(1, 0)).id).await.unwrap(), None);
+    assert_eq!(store.feed_head().await.unwrap(), head);
+    let mut after = soon(store.begin_merge(&[gate.clone()])).await.unwrap();
+    assert_eq!(after.head(&gate).await.unwrap(), None);
+    assert_eq!(after.checkpoint_before(&gate, at(9, 0)).await.unwrap(), None);
+}
+
+pub async fn a_committed_transaction_survives_a_crash(bench: &mut impl Bench<dyn EventStore>) {
+    let store = bench.backend();
+    let gate = camera("gate");
+    let opened = EventChange::Opened(event(&gate, at(1, 0)));
+    merge(&store, &[result(&gate, at(1, 0))], changing(&gate, at(1, 0), vec![opened]), true).await;
+    let head = store.feed_head().await.unwrap();
+    // One is in the middle when it happens.
+    let mut torn = store.begin_merge(&[gate.clone()]).await.unwrap();
+    torn.put(&result(&gate, at(1, 1))).await.unwrap();
+    torn.update(update(&gate, at(1, 1)), true).await.unwrap();
+    drop(torn);
+    drop(store);
+    bench.crash().await;
+    let store = bench.backend();
+    assert_eq!(store.outcomes(&gate, at(0, 0), 9).await.unwrap(), [result(&gate, at(1, 0))]);
+    assert_eq!(store.event(&event(&gate, at(1, 0)).id).await.unwrap().unwrap().event, event(&gate, at(1, 0)));
+    assert_eq!((store.frontier(&gate).await.unwrap(), store.feed_head().await.unwrap()), (Some(at(1, 0)), head));
+}
+
+async fn count(merge: &mut Box<dyn MergeTx>, camera: &CameraId) {
+    let head = merge.head(camera).await.unwrap().unwrap_or_default();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let grown = [&head[..], &[0]].concat();
+    merge.update(CameraUpdate { head: grown, ..update(camera, at(1, 0)) }, true).await.unwrap();
+}
+
+pub async fn merges_of_one_camera_take_turns(bench: &mut impl Bench<dyn EventStore>) {
+    let store = bench.backend();
+    let gate = camera("gate");
+    let tasks = (0..4).map(|_| {
+        let (store, gate) = (store.clone(), gate.clone());
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+                count(&mut merge, &gate).await;
+                merge.commit().await.unwrap();
+            }
+        })
+    });
+    soon(futures::future::try_join_all(tasks)).await.unwrap();
+    let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+    assert_eq!(merge.head(&gate).await.unwrap().unwrap().len(), 40, "an update was lost");
+    // And a second one waits for the first.
+    let begin_second = store.begin_merge(&[gate.clone(), camera("other")]);
+    assert!(not_yet(begin_second).await);
+}
+
+pub async fn merges_in_opposite_order_do_not_block_each_other(bench: &mut impl Bench<dyn EventStore>) {
+    let store = bench.backend();
+    let cameras = [camera("a"), camera("b"), camera("c")];
+    let tasks = [vec![0, 1], vec![1, 0], vec![2, 1, 0], vec![0, 2], vec![1, 1]].map(|order| {
+        let store = store.clone();
+        let of: Vec<CameraId> = order.iter().map(|n| cameras[*n].clone()).collect();
+        tokio::spawn(async move {
+            for _ in 0..6 {
+                let mut merge = store.begin_merge(&of).await.unwrap();
+                for camera in &of {
+                    count(&mut merge, camera).await;
+                }
+                merge.commit().await.unwrap();
+            }
+        })
+    });
+    soon(futures::future::try_join_all(tasks)).await.unwrap();
+    let mut merge = store.begin_merge(&cameras).await.unwrap();
+    for (camera, times) in cameras.iter().zip([4 * 6, 5 * 6, 2 * 6]) {
+        assert_eq!(merge.head(camera).await.unwrap().unwrap().len(), times);
+    }
+}
+
+pub async fn cameras_that_wait_are_listed(bench: &mut impl Bench<dyn EventStore>) {
+    let store = bench.backend();
+    for (name, since) in [("a", Some(50)), ("b", None), ("c", Some(10)), ("d", Some(51))] {
+        merge(&store, &[], CameraUpdate { waiting_since: since, ..update(&camera(name), at(1, 0)) }, true).await;
+    }
+    let mut waiting = store.waiting_cameras(50).await.unwrap();
+    waiting.sort_unstable();
+    assert_eq!(waiting, [camera("a"), camera("c")]);
+    assert!(store.waiting_cameras(9).await.unwrap().is_empty());
+}
+
+async fn checkpoint(store: &std::sync::Arc<dyn EventStore>, camera: &CameraId, places: &[Position]) {
+    let checkpoints = places.iter().map(|p| (*p, format!("{p:?}").into_bytes())).collect();
+    let frontier = *places.last().unwrap();
+    merge(store, &[], CameraUpdate { checkpoints, ..update(camera, frontier) }, true).await;
+}
+
+pub async fn checkpoints_are_found_and_refolded(bench: &mut impl Bench<dyn EventStore>) {
+    let store = bench.backend();
+    let gate = camera("gate");
+    checkpoint(&store, &gate, &[at(1, 0), at(1, 32), at(2, 0), at(2, 32)]).await;
+    checkpoint(&store, &camera("other"), &[at(1, 64)]).await;
+    let before = async |place: Position| {
+        let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+        let found = merge.checkpoint_before(&gate, place).await.unwrap();
+        if let Some((place, state)) = &found {
+            assert_eq!(*state, format!("{place:?}").into_bytes());
+        }
+        found.map(|(place, _)| place)
+    };
+    assert_eq!(before(at(1, 0)).await, None);
+    assert_eq!(before(at(1, 1)).await, Some(at(1, 0)));
+    assert_eq!(before(at(2, 0)).await, Some(at(1, 32)));
+    assert_eq!(before(at(9, 0)).await, Some(at(2, 32)));
+    // Refolded from a place: what is behind it is untrue, what the refold brings is true.
+    let checkpoints = vec![(at(2, 0), format!("{:?}", at(2, 0)).into_bytes())];
+    let refold = CameraUpdate { refolded_from: Some(Some(at(1, 32))), checkpoints, ..update(&gate, at(2, 40)) };
+    merge(&store, &[], refold, true).await;
+    assert_eq!(before(at(9, 0)).await, Some(at(2, 0)));
+    assert_eq!(before(at(2, 0)).await, Some(at(1, 32)));
+    merge(&store, &[], CameraUpdate { refolded_from: Some(None), ..update(&gate, at(2, 40)) }, true).await;
+    assert_eq!(before(at(9, 0)).await, None);
+}
+
+pub async fn checkpoints_are_thinned(bench: &mut impl Bench<dyn EventStore>) {
+    let store = bench.backend();
+    let gate = camera("gate");
+    for first in (0..4096).step_by(512) {
+        let places: Vec<_> = (first..first + 512).step_by(32).map(|n| at(1, n)).collect();
+        checkpoint(&store, &gate, &places).await;
+    }
+    let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+    let mut kept = Vec::new();
+    let mut place = at(2, 0);
+    while let Some((found, _)) = merge.checkpoint_before(&gate, place).await.unwrap() {
+        kept.push(found.sequence);
+        place = found;
+    }
+    kept.reverse();
+    assert!(kept.contains(&4064) && kept.contains(&0), "{kept:?}");
+    let near: Vec<_> = kept.iter().filter(|n| **n > 4064 - 1024).collect();
+    assert_eq!(near.len(), 32, "every one of the newest is there");
+    assert!(kept.len() < 64, "older ones are fewer: {}", kept.len());
+    assert!(kept.windows(2).all(|pair| pair[1] - pair[0] <= 1024), "none too far from the next: {kept:?}");
+}
+
+/// The times that samples have, so that a change to them is noticed here.
+#[test]
+fn samples_are_a_second_long() {
+    let outcome = result(&camera("gate"), at(1, 2));
+    let span = outcome.span().unwrap();
+    assert_eq!((span.start, span.end), (TimeUs(2 * SECOND), TimeUs(3 * SECOND)));
+    assert_eq!(FeedPosition::default().position, 0);
+}

@@ -1,0 +1,97 @@
+//! What every event store does.
+#![allow(missing_docs)] // Each case's name says what holds.
+
+mod cameras;
+mod events;
+mod feed;
+mod merging;
+mod objects;
+mod outcomes;
+
+pub use cameras::*;
+pub use events::*;
+pub use feed::*;
+pub use merging::*;
+pub use objects::*;
+pub use outcomes::*;
+
+use std::sync::Arc;
+
+use detektor_contract::Outcome;
+
+use crate::store::{CameraUpdate, EventStore, Put};
+
+/// Makes a test of every case of the store suite. The argument is a future of a fresh
+/// [`Bench<dyn EventStore>`](super::Bench).
+#[macro_export]
+macro_rules! store_conformance {
+    ($bench:expr) => {
+        $crate::conformance_cases!(store, $bench, [
+            cameras_are_listed_in_order,
+            a_camera_that_only_merge_knows_is_listed,
+            a_content_keeps_its_epochs,
+            another_content_begins_above_all_epochs,
+            live_epochs_exceed_time_and_all_before,
+            what_is_published_never_falls,
+            the_dispatchers_part_survives_a_crash,
+            of_two_outcomes_the_winner_stays,
+            winners_do_not_depend_on_order,
+            outcomes_come_in_order_and_pages,
+            outcomes_are_found_by_time,
+            markers_come_in_both_orders,
+            seams_follow_the_winners,
+            the_first_outcome_behind_a_seam_is_found,
+            tombstones_with_a_job_are_listed,
+            a_number_too_large_is_refused_and_harms_nothing,
+            a_merge_saves_a_cameras_state,
+            a_dropped_transaction_leaves_no_trace,
+            a_committed_transaction_survives_a_crash,
+            merges_of_one_camera_take_turns,
+            merges_in_opposite_order_do_not_block_each_other,
+            cameras_that_wait_are_listed,
+            checkpoints_are_found_and_refolded,
+            checkpoints_are_thinned,
+            a_change_raises_the_revision,
+            what_says_nothing_new_is_no_change,
+            a_withdrawn_event_is_gone_and_may_come_back,
+            events_are_filtered,
+            events_are_paged_in_both_orders,
+            touched_events_are_found,
+            the_feed_tells_every_change_in_order,
+            the_feed_resumes_without_a_gap_under_writers,
+            the_feed_wakes_who_waits,
+            the_feed_resets_who_comes_from_elsewhere,
+            a_reindex_keeps_revisions_and_tells_nothing,
+            a_reindex_keeps_cameras_and_epochs,
+            closed_events_are_written_once,
+            a_revised_event_is_written_again,
+            an_object_of_an_older_revision_is_written_over,
+            a_withdrawn_events_object_is_removed,
+            an_event_that_moves_leaves_no_object_behind,
+            a_reindex_writes_only_what_was_pending,
+        ]);
+    };
+}
+
+/// Merges outcomes and an update in a transaction of their own.
+async fn merge(store: &Arc<dyn EventStore>, outcomes: &[Outcome], update: CameraUpdate, tell: bool) -> Vec<Put> {
+    let mut merge = store.begin_merge(std::slice::from_ref(&update.camera)).await.unwrap();
+    let mut puts = Vec::new();
+    for outcome in outcomes {
+        puts.push(merge.put(outcome).await.unwrap());
+    }
+    merge.update(update, tell).await.unwrap();
+    merge.commit().await.unwrap();
+    puts
+}
+
+/// Puts outcomes of one camera, without folding them.
+async fn put(store: &Arc<dyn EventStore>, outcomes: &[Outcome]) -> Vec<Put> {
+    let mut merge = store.begin_merge(&[outcomes[0].id.camera.clone()]).await.unwrap();
+    let mut puts = Vec::new();
+    for outcome in outcomes {
+        puts.push(merge.put(outcome).await.unwrap());
+    }
+    merge.commit().await.unwrap();
+    puts
+}
