@@ -169,3 +169,6 @@ fn holder(dir: PathBuf, mut file: File) -> String {
         None => dir.display().to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

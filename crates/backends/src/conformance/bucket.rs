@@ -14,18 +14,22 @@ use crate::bucket::{Bucket, BucketError, Listed};
 #[macro_export]
 macro_rules! bucket_conformance {
     ($bench:expr) => {
-        $crate::conformance_cases!(bucket, $bench, [
-            an_object_reads_back_as_written,
-            writing_again_replaces,
-            a_range_is_cut_at_the_end,
-            what_is_not_there_is_not_found,
-            deleting_is_idempotent,
-            a_listing_is_in_key_order,
-            a_prefix_is_whole_parts,
-            a_listing_may_be_long_and_may_be_left,
-            objects_survive_a_crash,
-            readers_see_all_of_one_or_the_other,
-        ]);
+        $crate::conformance_cases!(
+            bucket,
+            $bench,
+            [
+                an_object_reads_back_as_written,
+                writing_again_replaces,
+                a_range_is_cut_at_the_end,
+                what_is_not_there_is_not_found,
+                deleting_is_idempotent,
+                a_listing_is_in_key_order,
+                a_prefix_is_whole_parts,
+                a_listing_may_be_long_and_may_be_left,
+                objects_survive_a_crash,
+                readers_see_all_of_one_or_the_other,
+            ]
+        );
     };
 }
 

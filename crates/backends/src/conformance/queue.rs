@@ -9,30 +9,36 @@ use bytes::Bytes;
 use detektor_contract::names::{Queue, Work};
 
 use super::{Bench, not_yet, soon};
-use crate::queue::{Consumer, Delivery, Depth, HEADER_ATTEMPTS, HEADER_ERROR, Message, QueueError, Queues, Settle, Tag};
+use crate::queue::{
+    Consumer, Delivery, Depth, HEADER_ATTEMPTS, HEADER_ERROR, Message, QueueError, Queues, Settle, Tag,
+};
 
 /// Makes a test of every case of the queue suite. The argument is a future of a fresh [`Bench<dyn Queues>`](Bench).
 #[macro_export]
 macro_rules! queue_conformance {
     ($bench:expr) => {
-        $crate::conformance_cases!(queue, $bench, [
-            a_queue_keeps_order_and_headers,
-            a_prefetch_bounds_what_is_held_over_all_queues,
-            a_waiting_consumer_gets_what_is_published,
-            closing_gives_everything_back_with_one_more_attempt,
-            a_crash_makes_everything_unsettled_ready_again,
-            what_was_acked_stays_away_after_a_crash,
-            a_requeued_message_comes_again,
-            the_delivery_limit_leads_to_the_dead_letters,
-            dead_letters_have_no_limit,
-            a_delivery_is_settled_once,
-            a_tag_belongs_to_its_consumer,
-            a_cancelled_consumer_settles_what_it_holds,
-            a_cancelled_wait_loses_nothing,
-            consumers_share_and_each_message_comes_once,
-            a_message_may_be_large,
-            publishing_nothing_is_fine,
-        ]);
+        $crate::conformance_cases!(
+            queue,
+            $bench,
+            [
+                a_queue_keeps_order_and_headers,
+                a_prefetch_bounds_what_is_held_over_all_queues,
+                a_waiting_consumer_gets_what_is_published,
+                closing_gives_everything_back_with_one_more_attempt,
+                a_crash_makes_everything_unsettled_ready_again,
+                what_was_acked_stays_away_after_a_crash,
+                a_requeued_message_comes_again,
+                the_delivery_limit_leads_to_the_dead_letters,
+                dead_letters_have_no_limit,
+                a_delivery_is_settled_once,
+                a_tag_belongs_to_its_consumer,
+                a_cancelled_consumer_settles_what_it_holds,
+                a_cancelled_wait_loses_nothing,
+                consumers_share_and_each_message_comes_once,
+                a_message_may_be_large,
+                publishing_nothing_is_fine,
+            ]
+        );
     };
 }
 
@@ -116,7 +122,10 @@ pub async fn closing_gives_everything_back_with_one_more_attempt(bench: &mut imp
     queues.publish(DETECT, vec![message("a"), message("b")]).await.unwrap();
     let first = queues.consume(&[DETECT], 1).await.unwrap();
     let held = receive(&first).await;
-    let waiting = { let first = Arc::clone(&first); tokio::spawn(async move { first.receive().await }) };
+    let waiting = {
+        let first = Arc::clone(&first);
+        tokio::spawn(async move { first.receive().await })
+    };
     tokio::time::sleep(Duration::from_millis(50)).await;
     first.close().await.unwrap();
     assert!(matches!(soon(waiting).await.unwrap(), Err(QueueError::Closed)));
@@ -160,8 +169,7 @@ pub async fn what_was_acked_stays_away_after_a_crash(bench: &mut impl Bench<dyn 
 pub async fn a_requeued_message_comes_again(bench: &mut impl Bench<dyn Queues>) {
     let queues = bench.backend();
     queues.publish(DETECT, vec![message("a")]).await.unwrap();
-    let (first, second) =
-        (queues.consume(&[DETECT], 1).await.unwrap(), queues.consume(&[DETECT], 1).await.unwrap());
+    let (first, second) = (queues.consume(&[DETECT], 1).await.unwrap(), queues.consume(&[DETECT], 1).await.unwrap());
     // Whoever has it gives it back.
     let (delivery, holder, other) = tokio::select! {
         delivery = first.receive() => (delivery.unwrap(), &first, &second),
@@ -265,9 +273,7 @@ pub async fn a_cancelled_wait_loses_nothing(bench: &mut impl Bench<dyn Queues>) 
         while seen.len() < MESSAGES {
             // From hopeless to generous, so that waits are cut off at every point.
             patience = (patience + 37) % 3_000;
-            let Ok(delivery) =
-                tokio::time::timeout(Duration::from_micros(patience), consumer.receive()).await
-            else {
+            let Ok(delivery) = tokio::time::timeout(Duration::from_micros(patience), consumer.receive()).await else {
                 continue;
             };
             let delivery = delivery.unwrap();

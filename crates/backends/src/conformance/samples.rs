@@ -41,10 +41,8 @@ pub fn span(at: Position) -> Span {
 
 /// A result of two quiet frames.
 pub fn result(camera: &CameraId, at: Position) -> Outcome {
-    let frame = |offset| Frame {
-        at: TimeUs(at.sequence as i64 * SECOND + offset),
-        fate: Fate::Skipped(Skipped::Quiet),
-    };
+    let frame =
+        |offset| Frame { at: TimeUs(at.sequence as i64 * SECOND + offset), fate: Fate::Skipped(Skipped::Quiet) };
     let body = OutcomeBody::Result(SegmentResult {
         span: span(at),
         seam: None,

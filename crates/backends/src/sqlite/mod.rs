@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{ConnectOptions, Connection as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use self::error::Doing;
@@ -152,6 +152,14 @@ fn pool(options: SqliteConnectOptions, connections: u32) -> SqlitePool {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
+        // SQLite itself rolls back what fails on a full disk; the driver then believes that the transaction goes on, and
+        // no other could begin on that connection.
+        .after_release(|db, _| {
+            Box::pin(async move {
+                db.ping().await?;
+                Ok(!db.is_in_transaction())
+            })
+        })
         .connect_lazy_with(options)
 }
 

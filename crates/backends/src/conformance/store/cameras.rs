@@ -19,7 +19,11 @@ pub async fn cameras_are_listed_in_order(bench: &mut impl Bench<dyn EventStore>)
     store.register_camera(&camera("b"), "rtsp://moved/").await.unwrap();
     let cameras = store.cameras().await.unwrap();
     let seen: Vec<_> = cameras.iter().map(|c| (c.id.as_str(), c.url.as_str(), c.state.clone())).collect();
-    let expected = [("C", "rtsp://C/", CameraState::Ended), ("a", "rtsp://a/", lost), ("b", "rtsp://moved/", CameraState::Running)];
+    let expected = [
+        ("C", "rtsp://C/", CameraState::Ended),
+        ("a", "rtsp://a/", lost),
+        ("b", "rtsp://moved/", CameraState::Running),
+    ];
     assert_eq!(seen, expected);
     assert!(cameras.iter().all(|c| c.ledger == Default::default() && c.merged_until.is_none()));
     store.ping().await.unwrap();
@@ -82,8 +86,13 @@ pub async fn live_epochs_exceed_time_and_all_before(bench: &mut impl Bench<dyn E
     // A clock that went back.
     let third = live(10).await;
     assert!(third > second);
-    merge(&store, &[crate::conformance::samples::result(&camera("a"), at(9_999, 0))], update(&camera("a"), at(9_999, 0)), true)
-        .await;
+    merge(
+        &store,
+        &[crate::conformance::samples::result(&camera("a"), at(9_999, 0))],
+        update(&camera("a"), at(9_999, 0)),
+        true,
+    )
+    .await;
     // A database that was restored: its outcomes know of an epoch that it does not.
     assert!(live(10).await > 9_999);
     assert!(live(1 << 40).await > 1 << 40);

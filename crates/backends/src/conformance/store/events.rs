@@ -93,7 +93,12 @@ pub async fn events_are_filtered(bench: &mut impl Bench<dyn EventStore>) {
     let until = TimeUs(2 * SECOND);
     assert_eq!(check(EventFilter { until: Some(until), ..EventFilter::default() }, &|e| e.start < until).await, 4);
     let sure = Score::from_f32(0.8);
-    let filter = EventFilter { min_score: Some(sure), camera: Some(camera("a")), from: Some(TimeUs(SECOND)), ..EventFilter::default() };
+    let filter = EventFilter {
+        min_score: Some(sure),
+        camera: Some(camera("a")),
+        from: Some(TimeUs(SECOND)),
+        ..EventFilter::default()
+    };
     assert_eq!(check(filter, &|e| e.best_score >= sure && e.camera == camera("a") && e.end >= TimeUs(SECOND)).await, 2);
 }
 

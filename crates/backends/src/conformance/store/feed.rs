@@ -160,7 +160,11 @@ pub async fn a_reindex_keeps_revisions_and_tells_nothing(bench: &mut impl Bench<
     // A store that never knew the events counts the changes of the fold.
     let other = camera("other");
     let fresh = event(&other, at(1, 0));
-    let changes = vec![EventChange::Opened(fresh.clone()), EventChange::Continued(longer(&fresh)), EventChange::Closed(closed(&fresh))];
+    let changes = vec![
+        EventChange::Opened(fresh.clone()),
+        EventChange::Continued(longer(&fresh)),
+        EventChange::Closed(closed(&fresh)),
+    ];
     merge(&store, &[], changing(&other, at(1, 0), changes), false).await;
     assert_eq!(store.event(&fresh.id).await.unwrap().map(|e| e.revision), Some(2));
 }

@@ -94,8 +94,8 @@ pub async fn merges_of_one_camera_take_turns(bench: &mut impl Bench<dyn EventSto
     let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
     assert_eq!(merge.head(&gate).await.unwrap().unwrap().len(), 40, "an update was lost");
     // And a second one waits for the first.
-    let begin_second = store.begin_merge(&[gate.clone(), camera("other")]);
-    assert!(not_yet(begin_second).await);
+    let overlapping = [gate.clone(), camera("other")];
+    assert!(not_yet(store.begin_merge(&overlapping)).await);
 }
 
 pub async fn merges_in_opposite_order_do_not_block_each_other(bench: &mut impl Bench<dyn EventStore>) {
@@ -141,7 +141,7 @@ async fn checkpoint(store: &std::sync::Arc<dyn EventStore>, camera: &CameraId, p
 pub async fn checkpoints_are_found_and_refolded(bench: &mut impl Bench<dyn EventStore>) {
     let store = bench.backend();
     let gate = camera("gate");
-    checkpoint(&store, &gate, &[at(1, 0), at(1, 32), at(2, 0), at(2, 32)]).await;
+    checkpoint(&store, &gate, &[at(1, 0), at(1, 1024), at(2, 0), at(2, 32)]).await;
     checkpoint(&store, &camera("other"), &[at(1, 64)]).await;
     let before = async |place: Position| {
         let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
@@ -153,14 +153,14 @@ pub async fn checkpoints_are_found_and_refolded(bench: &mut impl Bench<dyn Event
     };
     assert_eq!(before(at(1, 0)).await, None);
     assert_eq!(before(at(1, 1)).await, Some(at(1, 0)));
-    assert_eq!(before(at(2, 0)).await, Some(at(1, 32)));
+    assert_eq!(before(at(2, 0)).await, Some(at(1, 1024)));
     assert_eq!(before(at(9, 0)).await, Some(at(2, 32)));
     // Refolded from a place: what is behind it is untrue, what the refold brings is true.
     let checkpoints = vec![(at(2, 0), format!("{:?}", at(2, 0)).into_bytes())];
-    let refold = CameraUpdate { refolded_from: Some(Some(at(1, 32))), checkpoints, ..update(&gate, at(2, 40)) };
+    let refold = CameraUpdate { refolded_from: Some(Some(at(1, 1024))), checkpoints, ..update(&gate, at(2, 40)) };
     merge(&store, &[], refold, true).await;
     assert_eq!(before(at(9, 0)).await, Some(at(2, 0)));
-    assert_eq!(before(at(2, 0)).await, Some(at(1, 32)));
+    assert_eq!(before(at(2, 0)).await, Some(at(1, 1024)));
     merge(&store, &[], CameraUpdate { refolded_from: Some(None), ..update(&gate, at(2, 40)) }, true).await;
     assert_eq!(before(at(9, 0)).await, None);
 }

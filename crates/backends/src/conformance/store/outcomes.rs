@@ -18,7 +18,10 @@ pub async fn of_two_outcomes_the_winner_stays(bench: &mut impl Bench<dyn EventSt
     let seen = result(&gate, at(1, 0));
     let again = Outcome { generation: 1, ..failed.clone() };
     assert_eq!(put(&store, &[failed.clone(), failed.clone()]).await, [Put::New, Put::Ignored]);
-    assert_eq!(put(&store, &[seen.clone(), failed.clone(), seen.clone()]).await, [Put::Replaced, Put::Ignored, Put::Ignored]);
+    assert_eq!(
+        put(&store, &[seen.clone(), failed.clone(), seen.clone()]).await,
+        [Put::Replaced, Put::Ignored, Put::Ignored]
+    );
     assert_eq!(store.outcomes(&gate, at(0, 0), 10).await.unwrap(), [seen.clone()]);
     assert_eq!(put(&store, &[again.clone(), seen]).await, [Put::Replaced, Put::Ignored]);
     assert_eq!(store.outcomes(&gate, at(0, 0), 10).await.unwrap(), [again]);
@@ -28,7 +31,8 @@ pub async fn winners_do_not_depend_on_order(bench: &mut impl Bench<dyn EventStor
     let store = bench.backend();
     let gate = camera("gate");
     let place = at(1, 0);
-    let variants = [result(&gate, place), tombstone(&gate, place, true), tombstone(&gate, place, false), end(&gate, place)];
+    let variants =
+        [result(&gate, place), tombstone(&gate, place, true), tombstone(&gate, place, false), end(&gate, place)];
     let mut all = Vec::new();
     for generation in 0..2 {
         all.extend(variants.iter().map(|v| Outcome { generation, ..v.clone() }));
@@ -101,14 +105,17 @@ pub async fn outcomes_are_found_by_time(bench: &mut impl Bench<dyn EventStore>) 
 pub async fn markers_come_in_both_orders(bench: &mut impl Bench<dyn EventStore>) {
     let store = bench.backend();
     let gate = camera("gate");
-    put(&store, &[
-        result(&gate, at(1, 0)),
-        gap(&gate, at(1, 1), SECOND, None),
-        tombstone(&gate, at(1, 2), true),
-        gap(&gate, at(1, 3), SECOND, Some(2 * SECOND)),
-        end(&gate, at(1, 4)),
-        result(&gate, at(2, 0)),
-    ])
+    put(
+        &store,
+        &[
+            result(&gate, at(1, 0)),
+            gap(&gate, at(1, 1), SECOND, None),
+            tombstone(&gate, at(1, 2), true),
+            gap(&gate, at(1, 3), SECOND, Some(2 * SECOND)),
+            end(&gate, at(1, 4)),
+            result(&gate, at(2, 0)),
+        ],
+    )
     .await;
     let markers = async |order, after, limit| ids(&store.markers(&gate, order, after, limit).await.unwrap());
     assert_eq!(markers(Order::Ascending, None, 10).await, [(1, 1), (1, 3), (1, 4)]);
@@ -122,11 +129,14 @@ pub async fn seams_follow_the_winners(bench: &mut impl Bench<dyn EventStore>) {
     let gate = camera("gate");
     let seam = |at| Seam { at: TimeUs(at), key_frame: None };
     let planned = Seam { at: TimeUs(9), key_frame: Some(Digest::of(b"key")) };
-    put(&store, &[
-        with_seam(result(&gate, at(2, 1)), seam(21)),
-        result(&gate, at(1, 0)),
-        with_seam(tombstone(&gate, at(3, 0), true), planned),
-    ])
+    put(
+        &store,
+        &[
+            with_seam(result(&gate, at(2, 1)), seam(21)),
+            result(&gate, at(1, 0)),
+            with_seam(tombstone(&gate, at(3, 0), true), planned),
+        ],
+    )
     .await;
     assert_eq!(store.seams(&gate).await.unwrap(), [(Epoch(2), seam(21)), (Epoch(3), planned)]);
     put(&store, &[with_seam(result(&gate, at(2, 0)), seam(20)), with_seam(result(&gate, at(3, 0)), seam(30))]).await;

@@ -1,0 +1,149 @@
+//! Backends that fail on purpose, for tests of what happens then.
+//!
+//! A [`Plan`] says which call fails and when; wrappers ask it around every call. A call that fails *after* its effect is
+//! what a lost answer looks like: the work is done, and the caller does not know.
+
+mod bucket;
+mod queues;
+mod store;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use bucket::FailingBucket;
+pub use queues::FailingQueues;
+pub use store::FailingStore;
+
+/// Whether a call that fails has had its effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It has not.
+    Before,
+    /// It has.
+    After,
+}
+
+#[derive(Debug)]
+struct Rule {
+    call: Option<&'static str>,
+    moment: Moment,
+    /// How many calls it still lets pass.
+    passes: u64,
+    /// How many it then fails.
+    fails: u64,
+}
+
+/// Which calls fail. Shared by the wrappers that a test makes with it, so that "the fifth call" counts over all of them.
+#[derive(Debug, Default)]
+pub struct Plan {
+    rules: Mutex<Vec<Rule>>,
+    calls: Mutex<Vec<&'static str>>,
+}
+
+/// A call that failed on purpose.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} fails on purpose")]
+pub struct OnPurpose(pub &'static str);
+
+impl Plan {
+    /// Nothing fails yet.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Fails the `nth` call from now on (0 is the next), whichever it is.
+    pub fn fail_nth(&self, nth: u64, moment: Moment) {
+        self.rules().push(Rule { call: None, moment, passes: nth, fails: 1 });
+    }
+
+    /// Fails `times` calls of one name, such as `"commit"` or `"put"`, after letting `nth` of them pass.
+    pub fn fail_call(&self, call: &'static str, nth: u64, moment: Moment, times: u64) {
+        self.rules().push(Rule { call: Some(call), moment, passes: nth, fails: times });
+    }
+
+    /// Fails every call from now on, without effect: the backend is away.
+    pub fn fail_all(&self) {
+        self.rules().push(Rule { call: None, moment: Moment::Before, passes: 0, fails: u64::MAX });
+    }
+
+    /// Nothing fails any more.
+    pub fn heal(&self) {
+        self.rules().clear();
+    }
+
+    /// The names of all calls so far, in order.
+    pub fn calls(&self) -> Vec<&'static str> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn rules(&self) -> MutexGuard<'_, Vec<Rule>> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call. Says when it fails, if it does.
+    fn next(&self, call: &'static str) -> Option<Moment> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+        let mut failing = None;
+        for rule in self.rules().iter_mut().filter(|rule| rule.call.is_none_or(|name| name == call)) {
+            if rule.passes > 0 {
+                rule.passes -= 1;
+            } else if rule.fails > 0 && failing.is_none() {
+                rule.fails = rule.fails.saturating_sub(u64::from(rule.fails != u64::MAX));
+                failing = Some(rule.moment);
+            }
+        }
+        failing
+    }
+
+    /// Makes a call under the plan.
+    async fn around<T, E>(
+        &self,
+        call: &'static str,
+        error: impl Fn(OnPurpose) -> E,
+        made: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        match self.next(call) {
+            None => made.await,
+            Some(Moment::Before) => Err(error(OnPurpose(call))),
+            Some(Moment::After) => {
+                made.await?;
+                Err(error(OnPurpose(call)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_plan_counts_by_name_and_over_all() {
+        let plan = Plan::new();
+        plan.fail_call("put", 1, Moment::After, 2);
+        plan.fail_nth(4, Moment::Before);
+        let seen: Vec<_> = ["put", "get", "put", "put", "get", "put"].map(|call| plan.next(call)).into();
+        assert_eq!(seen, [None, None, Some(Moment::After), Some(Moment::After), Some(Moment::Before), None]);
+        plan.fail_all();
+        assert_eq!((plan.next("a"), plan.next("b")), (Some(Moment::Before), Some(Moment::Before)));
+        plan.heal();
+        assert_eq!(plan.next("a"), None);
+        assert_eq!(plan.calls().len(), 9);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_fails_afterwards_has_had_its_effect() {
+        let plan = Plan::new();
+        plan.fail_nth(0, Moment::Before);
+        plan.fail_nth(1, Moment::After);
+        let mut effects = 0;
+        for _ in 0..2 {
+            let made = async {
+                effects += 1;
+                Ok::<_, String>(())
+            };
+            plan.around("put", |error| error.to_string(), made).await.unwrap_err();
+        }
+        assert_eq!(effects, 1);
+    }
+}
