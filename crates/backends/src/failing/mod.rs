@@ -113,37 +113,4 @@ impl Plan {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    #[test]
-    fn a_plan_counts_by_name_and_over_all() {
-        let plan = Plan::new();
-        plan.fail_call("put", 1, Moment::After, 2);
-        plan.fail_nth(4, Moment::Before);
-        let seen: Vec<_> = ["put", "get", "put", "put", "get", "put"].map(|call| plan.next(call)).into();
-        assert_eq!(seen, [None, None, Some(Moment::After), Some(Moment::After), Some(Moment::Before), None]);
-        plan.fail_all();
-        assert_eq!((plan.next("a"), plan.next("b")), (Some(Moment::Before), Some(Moment::Before)));
-        plan.heal();
-        assert_eq!(plan.next("a"), None);
-        assert_eq!(plan.calls().len(), 9);
-    }
-
-    #[tokio::test]
-    async fn a_call_that_fails_afterwards_has_had_its_effect() {
-        let plan = Plan::new();
-        plan.fail_nth(0, Moment::Before);
-        plan.fail_nth(1, Moment::After);
-        let mut effects = 0;
-        for _ in 0..2 {
-            let made = async {
-                effects += 1;
-                Ok::<_, String>(())
-            };
-            plan.around("put", |error| error.to_string(), made).await.unwrap_err();
-        }
-        assert_eq!(effects, 1);
-    }
-}
+mod tests;

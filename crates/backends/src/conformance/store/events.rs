@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use detektor_contract::{Event, EventChange, Label, Position, Score, TimeUs};
 
-use super::merge;
+use super::{begin, merge};
 use crate::conformance::Bench;
 use crate::conformance::samples::{SECOND, at, camera, changing, closed, event, longer};
 use crate::store::{EventCursor, EventFilter, EventStore, Order, StoredEvent};
@@ -130,7 +130,7 @@ pub async fn touched_events_are_found(bench: &mut impl Bench<dyn EventStore>) {
     let first = longer(&first);
     change(&store, at(2, 0), EventChange::Continued(first.clone())).await;
     change(&store, at(1, 0), EventChange::Opened(event(&camera("other"), at(1, 0)))).await;
-    let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+    let mut merge = begin(&store, &gate).await;
     let mut touched = async |after| merge.events_touched_after(&gate, after).await.unwrap();
     assert_eq!(touched(None).await, [first.clone(), second.clone()]);
     assert_eq!(touched(Some(at(1, 0))).await, [first.clone(), second]);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use detektor_contract::{Digest, Epoch, EventChange};
 
-use super::merge;
+use super::{begin, merge};
 use crate::conformance::samples::{at, camera, changing, closed, event, longer, result};
 use crate::conformance::{Bench, soon};
 use crate::store::{EpochRequest, EventFilter, EventStore, Feed, FeedEntry, FeedPosition, Order};
@@ -58,7 +58,7 @@ pub async fn the_feed_resumes_without_a_gap_under_writers(bench: &mut impl Bench
                 let opened = EventChange::Opened(event(&name, at(1, sequence)));
                 if sequence % 5 == 4 {
                     // One that comes to nothing may leave a hole in the positions, and must not hold anybody up.
-                    let mut dropped = store.begin_merge(&[name.clone()]).await.unwrap();
+                    let mut dropped = begin(&store, &name).await;
                     dropped.update(changing(&name, at(1, sequence), vec![opened.clone()]), true).await.unwrap();
                     drop(dropped);
                 }
@@ -184,6 +184,6 @@ pub async fn a_reindex_keeps_cameras_and_epochs(bench: &mut impl Bench<dyn Event
     let cameras = store.cameras().await.unwrap();
     assert_eq!((cameras[0].url.as_str(), cameras[0].ledger.captured), ("file:a", 0));
     assert!(store.waiting_cameras(i64::MAX).await.unwrap().is_empty());
-    let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+    let mut merge = begin(&store, &gate).await;
     assert_eq!(merge.head(&gate).await.unwrap(), None);
 }

@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use detektor_contract::{CameraId, EventChange, Position, TimeUs};
+use detektor_contract::{CameraId, EventChange, Position};
 
-use super::merge;
-use crate::conformance::samples::{SECOND, at, camera, changing, event, result, update};
+use super::{begin, merge};
+use crate::conformance::samples::{at, camera, changing, event, result, update};
 use crate::conformance::{Bench, not_yet, soon};
-use crate::store::{CameraUpdate, EventStore, FeedPosition, MergeTx};
+use crate::store::{CameraUpdate, EventStore, MergeTx};
 
 pub async fn a_merge_saves_a_cameras_state(bench: &mut impl Bench<dyn EventStore>) {
     let store = bench.backend();
     let gate = camera("gate");
-    let mut first = store.begin_merge(&[gate.clone()]).await.unwrap();
+    let mut first = begin(&store, &gate).await;
     assert_eq!(first.head(&gate).await.unwrap(), None);
     assert_eq!(first.waiting_since(&gate).await.unwrap(), None);
     first.commit().await.unwrap();
     assert_eq!(store.frontier(&gate).await.unwrap(), None);
     let state = CameraUpdate { waiting_since: Some(77), ..update(&gate, at(3, 4)) };
     merge(&store, &[], state.clone(), true).await;
-    let mut second = store.begin_merge(&[gate.clone()]).await.unwrap();
+    let mut second = begin(&store, &gate).await;
     assert_eq!(second.head(&gate).await.unwrap(), Some(state.head.clone()));
     assert_eq!(second.waiting_since(&gate).await.unwrap(), Some(77));
     drop(second);
@@ -36,7 +36,7 @@ pub async fn a_dropped_transaction_leaves_no_trace(bench: &mut impl Bench<dyn Ev
     let store = bench.backend();
     let gate = camera("gate");
     let head = store.feed_head().await.unwrap();
-    let mut dropped = store.begin_merge(&[gate.clone()]).await.unwrap();
+    let mut dropped = begin(&store, &gate).await;
     dropped.put(&result(&gate, at(1, 0))).await.unwrap();
     let mut changes = changing(&gate, at(1, 0), vec![EventChange::Opened(event(&gate, at(1, 0)))]);
     changes.checkpoints = vec![(at(1, 0), vec![1])];
@@ -46,7 +46,7 @@ pub async fn a_dropped_transaction_leaves_no_trace(bench: &mut impl Bench<dyn Ev
     assert!(store.outcomes(&gate, at(0, 0), 9).await.unwrap().is_empty());
     assert_eq!(store.event(&event(&gate, at(1, 0)).id).await.unwrap(), None);
     assert_eq!(store.feed_head().await.unwrap(), head);
-    let mut after = soon(store.begin_merge(&[gate.clone()])).await.unwrap();
+    let mut after = soon(begin(&store, &gate)).await;
     assert_eq!(after.head(&gate).await.unwrap(), None);
     assert_eq!(after.checkpoint_before(&gate, at(9, 0)).await.unwrap(), None);
 }
@@ -58,7 +58,7 @@ pub async fn a_committed_transaction_survives_a_crash(bench: &mut impl Bench<dyn
     merge(&store, &[result(&gate, at(1, 0))], changing(&gate, at(1, 0), vec![opened]), true).await;
     let head = store.feed_head().await.unwrap();
     // One is in the middle when it happens.
-    let mut torn = store.begin_merge(&[gate.clone()]).await.unwrap();
+    let mut torn = begin(&store, &gate).await;
     torn.put(&result(&gate, at(1, 1))).await.unwrap();
     torn.update(update(&gate, at(1, 1)), true).await.unwrap();
     drop(torn);
@@ -84,14 +84,14 @@ pub async fn merges_of_one_camera_take_turns(bench: &mut impl Bench<dyn EventSto
         let (store, gate) = (store.clone(), gate.clone());
         tokio::spawn(async move {
             for _ in 0..10 {
-                let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+                let mut merge = begin(&store, &gate).await;
                 count(&mut merge, &gate).await;
                 merge.commit().await.unwrap();
             }
         })
     });
     soon(futures::future::try_join_all(tasks)).await.unwrap();
-    let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+    let mut merge = begin(&store, &gate).await;
     assert_eq!(merge.head(&gate).await.unwrap().unwrap().len(), 40, "an update was lost");
     // And a second one waits for the first.
     let overlapping = [gate.clone(), camera("other")];
@@ -144,7 +144,7 @@ pub async fn checkpoints_are_found_and_refolded(bench: &mut impl Bench<dyn Event
     checkpoint(&store, &gate, &[at(1, 0), at(1, 1024), at(2, 0), at(2, 32)]).await;
     checkpoint(&store, &camera("other"), &[at(1, 64)]).await;
     let before = async |place: Position| {
-        let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+        let mut merge = begin(&store, &gate).await;
         let found = merge.checkpoint_before(&gate, place).await.unwrap();
         if let Some((place, state)) = &found {
             assert_eq!(*state, format!("{place:?}").into_bytes());
@@ -172,7 +172,7 @@ pub async fn checkpoints_are_thinned(bench: &mut impl Bench<dyn EventStore>) {
         let places: Vec<_> = (first..first + 512).step_by(32).map(|n| at(1, n)).collect();
         checkpoint(&store, &gate, &places).await;
     }
-    let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+    let mut merge = begin(&store, &gate).await;
     let mut kept = Vec::new();
     let mut place = at(2, 0);
     while let Some((found, _)) = merge.checkpoint_before(&gate, place).await.unwrap() {
@@ -185,13 +185,4 @@ pub async fn checkpoints_are_thinned(bench: &mut impl Bench<dyn EventStore>) {
     assert_eq!(near.len(), 32, "every one of the newest is there");
     assert!(kept.len() < 64, "older ones are fewer: {}", kept.len());
     assert!(kept.windows(2).all(|pair| pair[1] - pair[0] <= 1024), "none too far from the next: {kept:?}");
-}
-
-/// The times that samples have, so that a change to them is noticed here.
-#[test]
-fn samples_are_a_second_long() {
-    let outcome = result(&camera("gate"), at(1, 2));
-    let span = outcome.span().unwrap();
-    assert_eq!((span.start, span.end), (TimeUs(2 * SECOND), TimeUs(3 * SECOND)));
-    assert_eq!(FeedPosition::default().position, 0);
 }

@@ -17,9 +17,9 @@ pub use outcomes::*;
 
 use std::sync::Arc;
 
-use detektor_contract::Outcome;
+use detektor_contract::{CameraId, Outcome};
 
-use crate::store::{CameraUpdate, EventStore, Put};
+use crate::store::{CameraUpdate, EventStore, MergeTx, Put};
 
 /// Makes a test of every case of the store suite. The argument is a future of a fresh
 /// [`Bench<dyn EventStore>`](super::Bench).
@@ -77,9 +77,14 @@ macro_rules! store_conformance {
     };
 }
 
+/// Begins a transaction over one camera.
+async fn begin(store: &Arc<dyn EventStore>, camera: &CameraId) -> Box<dyn MergeTx> {
+    store.begin_merge(std::slice::from_ref(camera)).await.unwrap()
+}
+
 /// Merges outcomes and an update in a transaction of their own.
 async fn merge(store: &Arc<dyn EventStore>, outcomes: &[Outcome], update: CameraUpdate, tell: bool) -> Vec<Put> {
-    let mut merge = store.begin_merge(std::slice::from_ref(&update.camera)).await.unwrap();
+    let mut merge = begin(store, &update.camera).await;
     let mut puts = Vec::new();
     for outcome in outcomes {
         puts.push(merge.put(outcome).await.unwrap());
@@ -91,7 +96,7 @@ async fn merge(store: &Arc<dyn EventStore>, outcomes: &[Outcome], update: Camera
 
 /// Puts outcomes of one camera, without folding them.
 async fn put(store: &Arc<dyn EventStore>, outcomes: &[Outcome]) -> Vec<Put> {
-    let mut merge = store.begin_merge(&[outcomes[0].id.camera.clone()]).await.unwrap();
+    let mut merge = begin(store, &outcomes[0].id.camera).await;
     let mut puts = Vec::new();
     for outcome in outcomes {
         puts.push(merge.put(outcome).await.unwrap());

@@ -2,7 +2,7 @@
 
 use detektor_contract::{Digest, Epoch, Outcome, OutcomeBody, Seam, TimeUs};
 
-use super::put;
+use super::{begin, put};
 use crate::conformance::Bench;
 use crate::conformance::samples::{SECOND, at, camera, end, gap, result, segment, tombstone, with_seam};
 use crate::store::{EventStore, Order, Put};
@@ -22,7 +22,7 @@ pub async fn of_two_outcomes_the_winner_stays(bench: &mut impl Bench<dyn EventSt
         put(&store, &[seen.clone(), failed.clone(), seen.clone()]).await,
         [Put::Replaced, Put::Ignored, Put::Ignored]
     );
-    assert_eq!(store.outcomes(&gate, at(0, 0), 10).await.unwrap(), [seen.clone()]);
+    assert_eq!(store.outcomes(&gate, at(0, 0), 10).await.unwrap(), std::slice::from_ref(&seen));
     assert_eq!(put(&store, &[again.clone(), seen]).await, [Put::Replaced, Put::Ignored]);
     assert_eq!(store.outcomes(&gate, at(0, 0), 10).await.unwrap(), [again]);
 }
@@ -70,7 +70,7 @@ pub async fn outcomes_come_in_order_and_pages(bench: &mut impl Bench<dyn EventSt
     assert_eq!(ids(&store.outcomes(&gate, at(1, 10), 2).await.unwrap()), order[2..4]);
     assert_eq!(ids(&store.outcomes(&gate, at(1, 3), 2).await.unwrap()), order[2..4]);
     assert!(store.outcomes(&gate, at(10, 1), 2).await.unwrap().is_empty());
-    let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+    let mut merge = begin(&store, &gate).await;
     assert_eq!(ids(&merge.outcomes_after(&gate, None, 100).await.unwrap()), order);
     assert_eq!(ids(&merge.outcomes_after(&gate, Some(at(1, 2)), 2).await.unwrap()), order[2..4]);
     // A transaction sees what it has put.
@@ -140,7 +140,7 @@ pub async fn seams_follow_the_winners(bench: &mut impl Bench<dyn EventStore>) {
     .await;
     assert_eq!(store.seams(&gate).await.unwrap(), [(Epoch(2), seam(21)), (Epoch(3), planned)]);
     put(&store, &[with_seam(result(&gate, at(2, 0)), seam(20)), with_seam(result(&gate, at(3, 0)), seam(30))]).await;
-    let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+    let mut merge = begin(&store, &gate).await;
     assert_eq!(merge.seams(&gate).await.unwrap(), [(Epoch(2), seam(20)), (Epoch(3), seam(30))]);
     assert!(merge.seams(&camera("other")).await.unwrap().is_empty());
 }
@@ -154,7 +154,7 @@ pub async fn the_first_outcome_behind_a_seam_is_found(bench: &mut impl Bench<dyn
     let OutcomeBody::Result(fifth) = &outcomes[5].body else { panic!("a result") };
     let key_frame = fifth.span.key_frame;
     put(&store, &outcomes).await;
-    let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+    let mut merge = begin(&store, &gate).await;
     let mut first = async |epoch, seam| merge.first_behind_seam(&gate, Epoch(epoch), seam).await.unwrap();
     let seam = |at| Seam { at: TimeUs(at), key_frame: None };
     assert_eq!(first(2, seam(3 * SECOND)).await, Some(at(1, 3)));
@@ -180,7 +180,7 @@ pub async fn tombstones_with_a_job_are_listed(bench: &mut impl Bench<dyn EventSt
 pub async fn a_number_too_large_is_refused_and_harms_nothing(bench: &mut impl Bench<dyn EventStore>) {
     let store = bench.backend();
     let gate = camera("gate");
-    let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+    let mut merge = begin(&store, &gate).await;
     merge.put(&result(&gate, at(1, 0))).await.unwrap();
     // The samples' times derive from the sequence, so it is put in afterwards.
     let mut huge = result(&gate, at(1, 1));

@@ -57,7 +57,7 @@ async fn consume(open: &Embedded) {
         let n = number(&delivery.message.body);
         assert_eq!(delivery.message.body, body(n), "torn");
         // Every fifth stays unanswered.
-        if n % 5 == 0 {
+        if n.is_multiple_of(5) {
             match consumer.settle(delivery.tag, Settle::Requeue).await {
                 Ok(()) | Err(QueueError::NotHeld(_)) => continue,
                 Err(error) => panic!("{error}"),
@@ -71,7 +71,7 @@ async fn consume(open: &Embedded) {
 async fn merge(open: &Embedded, from: u64) {
     let (store, gate) = (open.store(), camera("gate"));
     for n in from.. {
-        let mut merge = store.begin_merge(&[gate.clone()]).await.unwrap();
+        let mut merge = store.begin_merge(std::slice::from_ref(&gate)).await.unwrap();
         merge.put(&result(&gate, at(1, n))).await.unwrap();
         let opened = EventChange::Opened(event(&gate, at(1, n)));
         merge.update(changing(&gate, at(1, n), vec![opened]), true).await.unwrap();

@@ -15,7 +15,7 @@ use crate::store::{Feed, FeedPosition};
 
 async fn opened(dir: &DataDir) {
     let gate = camera("gate");
-    let mut merge = dir.open().store().begin_merge(&[gate.clone()]).await.unwrap();
+    let mut merge = dir.open().store().begin_merge(std::slice::from_ref(&gate)).await.unwrap();
     merge.put(&result(&gate, at(1, 0))).await.unwrap();
     let told = vec![EventChange::Opened(event(&gate, at(1, 0)))];
     merge.update(changing(&gate, at(1, 0), told), true).await.unwrap();

@@ -205,7 +205,7 @@ fn settle(
 ) -> Id {
     let mut state = shared.state();
     let limit = shared.delivery_limit;
-    let told = || written.as_ref().map(|()| ()).map_err(|error| again(error));
+    let told = || written.as_ref().copied().map_err(again);
     for operation in batch {
         let answer = match operation {
             Operation::Publish { queue, messages, answer } => {
