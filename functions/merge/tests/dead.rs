@@ -74,7 +74,7 @@ async fn a_dead_job_gets_a_tombstone_and_a_replay_wins_over_it() {
     assert_eq!(again, SegmentJob { generation: 1, ..lost });
 
     let result = Outcome { generation: 1, ..footage.outcomes[1].clone() };
-    merge(&function, &[result.clone()]).await.unwrap();
+    merge(&function, std::slice::from_ref(&result)).await.unwrap();
     without[1] = result;
     world.agrees_with(&fold::project(&camera(), &without)).await;
     assert_eq!(world.store().tombstones().await.unwrap(), []);
