@@ -10,8 +10,10 @@ use detektor_backends::store::EventStore;
 use detektor_contract::wire::{WireError, decode_outcome};
 use detektor_contract::{CameraId, Outcome, Position};
 use detektor_runtime::metrics::MetricsError;
+use detektor_runtime::retry::{Policy, RetryError, retry};
 use detektor_runtime::{Batch, Handler, HandlerError, Metrics, Reply, handler_fn};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::advance::{self, Holes, Step};
 use crate::error::{Doing, MergeError};
@@ -21,6 +23,8 @@ use crate::numbers::Numbers;
 
 /// Left of a batch's deadline when merge gives up waiting, so that it is merge that says so.
 const MARGIN: Duration = Duration::from_secs(1);
+/// How often to look for cameras that have waited too long.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The time in Unix microseconds.
 pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -124,8 +128,22 @@ impl Merge {
         Ok(())
     }
 
-    /// Goes on without what has been missing for too long. Answers how many cameras did. To be called every second or so:
-    /// while a camera's outcomes come, merging them does the same.
+    /// Sweeps every second until shutdown, whatever fails meanwhile. One in a deployment is enough; more do no harm.
+    pub async fn sweeps(&self, shutdown: CancellationToken) -> Result<(), MergeError> {
+        loop {
+            match retry("going on without missing outcomes", &Policy::default(), &shutdown, || self.sweep()).await {
+                Ok(_) => {}
+                Err(RetryError::Cancelled) => return Ok(()),
+                Err(RetryError::Failed(error)) => return Err(error),
+            }
+            if shutdown.run_until_cancelled(sleep(SWEEP_EVERY)).await.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Goes on without what has been missing for too long, on cameras of which nothing new comes: where it does, merging it
+    /// does the same. Answers how many cameras waited too long.
     pub async fn sweep(&self) -> Result<usize, MergeError> {
         let Holes::Wait { now, patience } = self.holes() else { return Ok(0) };
         let before = now.saturating_sub(patience);
