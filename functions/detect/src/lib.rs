@@ -2,6 +2,7 @@
 
 pub mod decode;
 pub mod engine;
+pub mod gate;
 pub mod letterbox;
 pub mod model;
 pub mod picture;

@@ -1,19 +1,17 @@
 //! From a decoder's planes to a model's input in one pass: resize, pad, colours, channel order, layout, normalisation.
 //!
 //! Resizing and the matrix are both linear, so the planes are resized as they are and only the pixels of the input are
-//! converted, never those of the source. Shrinking averages areas (every source sample counts), enlarging is bilinear.
+//! converted, never those of the source.
 //! Chroma is taken to lie in the middle of the luma samples it belongs to: the quarter of a pixel that some streams
 //! place it to the left is below what a model sees.
 
 mod fit;
-mod resample;
 
 pub use fit::Fit;
 
 use crate::engine::{Look, Prepare, PrepareError, ToSource};
 use crate::model::{Channels, InputSpec, Layout};
-use crate::picture::{Picture, ToRgb};
-use resample::Axis;
+use crate::picture::{Picture, Resizer, ToRgb};
 
 /// Makes a model's input on the CPU, with scratch memory that is kept from picture to picture.
 #[derive(Default)]
@@ -24,10 +22,7 @@ pub struct Letterbox {
 
 #[derive(Default)]
 struct Scratch {
-    across: Axis,
-    down: Axis,
-    /// One output row's sums over source rows, not yet resized across.
-    sums: Vec<f32>,
+    resizer: Resizer,
     /// One output row.
     row: Vec<f32>,
 }
@@ -39,12 +34,9 @@ impl Prepare for Letterbox {
         for (scratch, component) in self.planes.iter_mut().zip(&picture.components) {
             scratch.row.clear();
             scratch.row.resize(fit.width as usize, ToRgb::grey(picture.depth));
-            let Some(c) = component else { continue };
-            let (halve_x, halve_y) = (1.0 / f64::from(1 << c.log2_w), 1.0 / f64::from(1 << c.log2_h));
-            let (x, w) = (f64::from(look.region.x) * halve_x, f64::from(look.region.w) * halve_x);
-            let (y, h) = (f64::from(look.region.y) * halve_y, f64::from(look.region.h) * halve_y);
-            scratch.across.plan(x, w, fit.width as usize, c.width);
-            scratch.down.plan(y, h, fit.height as usize, c.height);
+            if let Some(component) = component {
+                scratch.resizer.plan(component, look.region, fit.width as usize, fit.height as usize);
+            }
         }
         let writer = Writer::new(spec, picture.to_rgb());
         for y in 0..spec.height {
@@ -54,13 +46,9 @@ impl Prepare for Letterbox {
                 continue;
             };
             for (scratch, component) in self.planes.iter_mut().zip(&picture.components) {
-                let Some(c) = component else { continue };
-                let Scratch { across, down, sums, row: out_row } = scratch;
-                let first = across.first();
-                sums.clear();
-                sums.resize(across.end() - first, 0.0);
-                down.taps(row as usize).for_each(|(at, weight)| c.add_row(at, first, weight, sums));
-                across.gather(sums, out_row);
+                if let Some(component) = component {
+                    scratch.resizer.row(component, row as usize, &mut scratch.row);
+                }
             }
             let [luma, cb, cr] = &self.planes;
             writer.pad(out, y, 0, fit.left);

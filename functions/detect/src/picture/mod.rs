@@ -1,8 +1,10 @@
 //! A decoded picture as its planes: borrowed from the decoder, whatever the pixel format.
 
 mod colour;
+mod resample;
 
 pub use colour::{Matrix, ToRgb};
+pub use resample::Resizer;
 
 use ffmpeg::{color, ffi, frame};
 
@@ -67,11 +69,6 @@ impl Component<'_> {
             let samples = samples.iter().step_by(self.step);
             sums.iter_mut().zip(samples).for_each(|(sum, s)| *sum += weight * f32::from(*s));
         }
-    }
-
-    /// The samples as a matrix of bytes with this many bytes a row, where they are bytes side by side.
-    pub fn bytes(&self) -> Option<(&[u8], usize)> {
-        (!self.wide && self.step == 1).then_some((self.data, self.stride))
     }
 }
 

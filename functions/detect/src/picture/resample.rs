@@ -1,8 +1,40 @@
-//! Resizing along one axis, as weights of source samples.
+//! Resizing a component. Shrinking averages areas (every source sample counts), enlarging is bilinear.
+
+use super::Component;
+use crate::engine::Region;
+
+/// Resizes a region of a component row by row, with scratch memory that is kept from picture to picture.
+#[derive(Default)]
+pub struct Resizer {
+    across: Axis,
+    down: Axis,
+    /// One output row's sums over source rows, not yet resized across.
+    sums: Vec<f32>,
+}
+
+impl Resizer {
+    /// Plans to resize what `region`, in pixels of the whole picture, covers of `component` to `width` x `height`.
+    pub fn plan(&mut self, component: &Component<'_>, region: Region, width: usize, height: usize) {
+        let (across, down) = (1.0 / f64::from(1 << component.log2_w), 1.0 / f64::from(1 << component.log2_h));
+        let (x, w) = (f64::from(region.x) * across, f64::from(region.w) * across);
+        let (y, h) = (f64::from(region.y) * down, f64::from(region.h) * down);
+        self.across.plan(x, w, width, component.width);
+        self.down.plan(y, h, height, component.height);
+    }
+
+    /// Writes output row `y` of the component that was planned for.
+    pub fn row(&mut self, component: &Component<'_>, y: usize, out: &mut [f32]) {
+        let Self { across, down, sums } = self;
+        sums.clear();
+        sums.resize(across.end - across.first, 0.0);
+        down.taps(y).for_each(|(row, weight)| component.add_row(row, across.first, weight, sums));
+        across.gather(sums, out);
+    }
+}
 
 /// For each output sample, which source samples it is made of, and how much of each.
 #[derive(Default)]
-pub(super) struct Axis {
+struct Axis {
     /// Each output sample's first source sample, and where its weights begin in `weights`; one entry more at the end.
     starts: Vec<(usize, usize)>,
     weights: Vec<f32>,
@@ -13,7 +45,7 @@ pub(super) struct Axis {
 impl Axis {
     /// Plans to make `to` samples of the stretch of source samples that begins at `from` and is `length` long, in
     /// continuous coordinates (sample i covers i to i + 1). Samples outside 0 to `limit` are its edge's.
-    pub(super) fn plan(&mut self, from: f64, length: f64, to: usize, limit: usize) {
+    fn plan(&mut self, from: f64, length: f64, to: usize, limit: usize) {
         self.starts.clear();
         self.weights.clear();
         (self.first, self.end) = (limit, 0);
@@ -71,24 +103,14 @@ impl Axis {
         }
     }
 
-    /// The first source sample that is needed.
-    pub(super) fn first(&self) -> usize {
-        self.first
-    }
-
-    /// One behind the last source sample that is needed.
-    pub(super) fn end(&self) -> usize {
-        self.end
-    }
-
     /// The source samples of output sample `i`, with their weights.
-    pub(super) fn taps(&self, i: usize) -> impl Iterator<Item = (usize, f32)> + '_ {
+    fn taps(&self, i: usize) -> impl Iterator<Item = (usize, f32)> + '_ {
         let (first, begin) = self.starts[i];
         self.weights[begin..self.starts[i + 1].1].iter().enumerate().map(move |(k, w)| (first + k, *w))
     }
 
-    /// Resizes: `source` begins at sample [`Axis::first`].
-    pub(super) fn gather(&self, source: &[f32], out: &mut [f32]) {
+    /// Resizes: `source` begins at the first sample that any output needs.
+    fn gather(&self, source: &[f32], out: &mut [f32]) {
         for (out, pair) in out.iter_mut().zip(self.starts.windows(2)) {
             let (first, begin) = pair[0];
             let weights = &self.weights[begin..pair[1].1];
