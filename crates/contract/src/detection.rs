@@ -149,6 +149,26 @@ pub struct Detection {
     pub bounds: Box2,
 }
 
+/// What touches the picture's border, or comes within this share of a side to it, is taken to be cut off.
+const BORDER_PERCENT: i64 = 1;
+/// A look at what is cut off counts this much.
+const BORDER_QUALITY: f64 = 0.5;
+
+impl Detection {
+    /// How well it can be seen: score x sqrt(area in tenths of a pixel squared), half of that at the border of the
+    /// `picture` (width and height in pixels).
+    pub fn quality(&self, picture: [u32; 2]) -> f64 {
+        let Box2 { x, y, w, h } = self.bounds;
+        let whole = |from: i32, length: i32, side: u32| {
+            let (from, side) = (i64::from(from), i64::from(side) * 10);
+            let end = from + i64::from(length);
+            from * 100 > side * BORDER_PERCENT && end * 100 < side * (100 - BORDER_PERCENT)
+        };
+        let factor = if whole(x, w, picture[0]) && whole(y, h, picture[1]) { 1.0 } else { BORDER_QUALITY };
+        self.score.to_f64() * (self.bounds.area() as f64).sqrt() * factor
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,3 +7,4 @@ pub mod letterbox;
 pub mod model;
 pub mod picture;
 pub mod segment;
+pub mod snapshot;

@@ -14,8 +14,6 @@ use crate::{
 const PUT: u16 = 6_000;
 /// So many looks in a row away from the anchor mean that it moved: one alone may be somebody who walked past in front.
 const AWAY_LOOKS: u8 = 3;
-/// A look at the picture's border counts this much.
-const BORDER_QUALITY: f64 = 0.5;
 
 /// The frame that is looked at.
 #[derive(Clone, Copy)]
@@ -90,7 +88,7 @@ impl Best {
             bounds: seen.bounds,
             picture: look.picture,
             snapshot: look.snapshot.cloned(),
-            quality: quality(seen, look.picture),
+            quality: seen.quality(look.picture),
         }
     }
 
@@ -98,16 +96,6 @@ impl Best {
     fn beats(&self, other: &Best) -> bool {
         (self.snapshot.is_some(), self.quality) > (other.snapshot.is_some(), other.quality)
     }
-}
-
-/// Score x sqrt(area), less at the picture's border.
-fn quality(seen: &Detection, picture: [u32; 2]) -> f64 {
-    let area = (seen.bounds.area() as f64).sqrt();
-    let [width, height] = picture.map(|side| i64::from(side) * 10);
-    let (x, y) = (i64::from(seen.bounds.x), i64::from(seen.bounds.y));
-    let (right, bottom) = (x + i64::from(seen.bounds.w), y + i64::from(seen.bounds.h));
-    let whole = x * 100 > width && y * 100 > height && right * 100 < width * 99 && bottom * 100 < height * 99;
-    seen.score.to_f64() * area * if whole { 1.0 } else { BORDER_QUALITY }
 }
 
 /// What objects may be taken for one another: cars look like trucks, bicycles like motorcycles.

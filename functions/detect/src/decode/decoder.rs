@@ -149,7 +149,7 @@ fn system(error: Error) -> Option<ErrorKind> {
 }
 
 /// Damaged video is an everyday thing that the frames' fates tell of; libav would tell it to standard error too.
-fn silence_libav() {
+pub(crate) fn silence_libav() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| ffmpeg::log::set_level(ffmpeg::log::Level::Fatal));
 }

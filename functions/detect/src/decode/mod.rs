@@ -7,3 +7,6 @@ mod error;
 pub use cache::Decoders;
 pub use decoder::{Decoded, Decoder, Packet, Run};
 pub use error::DecodeError;
+
+#[cfg(test)]
+pub(crate) use decoder::silence_libav;

@@ -85,6 +85,11 @@ impl ToRgb {
         (fy * y + fb * cb + fr * cr + self.offsets[channel]).clamp(0.0, 255.0)
     }
 
+    /// The matrix and what is added behind it, by channel.
+    pub fn affine(&self) -> ([[f32; 3]; 3], [f32; 3]) {
+        (self.rows, self.offsets)
+    }
+
     /// What Cb and Cr are where a picture has none.
     pub fn grey(depth: u8) -> f32 {
         (128u32 << (depth.clamp(8, 16) - 8)) as f32
