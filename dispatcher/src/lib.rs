@@ -1,1 +1,3 @@
 //! Camera streams in, segment jobs out.
+
+pub mod slicer;
