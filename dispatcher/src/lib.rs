@@ -1,3 +1,4 @@
 //! Camera streams in, segment jobs out.
 
 pub mod slicer;
+pub mod source;

@@ -88,6 +88,18 @@ pub struct MediaInfo {
     /// The ordinal of the copy of the closing key frame, where leading pictures need it (open GOP).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub post_roll: Option<u32>,
+    /// Ordinals, rising, of further samples that are decoded for others' sake: what a file's edit list hides, and the
+    /// second field of a closing key frame.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hidden: Vec<u32>,
+}
+
+impl MediaInfo {
+    /// Whether a sample, by its ordinal in decode order, is a frame of this segment. As many are as its span has frames.
+    pub fn counts(&self, ordinal: u32) -> bool {
+        let rolled = ordinal < self.pre_roll || self.post_roll == Some(ordinal);
+        ordinal < self.samples && !rolled && self.hidden.binary_search(&ordinal).is_err()
+    }
 }
 
 /// Where a segment's video is: small ones inside the message, large ones in the bucket.

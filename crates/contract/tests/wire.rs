@@ -45,6 +45,7 @@ fn job(payload: Payload) -> SegmentJob {
             samples: 6,
             pre_roll: 1,
             post_roll: Some(4),
+            hidden: Vec::new(),
         },
         payload,
         policy: DetectPolicy {

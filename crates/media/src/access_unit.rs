@@ -51,6 +51,8 @@ pub struct AccessUnitInfo {
     pub picture: bool,
     /// Set where decoding can begin.
     pub border: Option<Border>,
+    /// H.264: after so many reference frames from here on, pictures are right (gradual refresh; 0 in a `RecoveryPoint`).
+    pub recovery: Option<u32>,
     /// Set in H.265's leading pictures.
     pub leading: Option<Leading>,
     /// Whether other pictures may need it. Where it cannot be told, they may.
@@ -88,7 +90,7 @@ pub fn classify(sets: &ParameterSets, access_unit: &[u8]) -> AccessUnitInfo {
 
 fn classify_h264(sets: &ParameterSets, access_unit: &[u8]) -> AccessUnitInfo {
     let mut info = AccessUnitInfo::default();
-    let (mut idr, mut intra, mut recovers) = (false, true, false);
+    let (mut idr, mut intra) = (false, true);
     for unit in units(access_unit) {
         match h264::unit_type(unit) {
             unit_type @ (h264::SLICE | h264::PARTITION_A | h264::IDR) => {
@@ -111,14 +113,14 @@ fn classify_h264(sets: &ParameterSets, access_unit: &[u8]) -> AccessUnitInfo {
                 // A second field may be predicted from the first.
                 intra &= slice.intra || info.structure == Structure::FieldPair;
             }
-            h264::SEI => recovers |= h264::recovery_frames(unit) == Some(0),
+            h264::SEI => info.recovery = info.recovery.or_else(|| h264::recovery_frames(unit)),
             h264::SPS | h264::PPS => info.parameter_sets = true,
             _ => {}
         }
     }
     if idr {
         info.border = Some(Border::Idr);
-    } else if info.picture && intra && recovers {
+    } else if info.picture && intra && info.recovery == Some(0) {
         info.border = Some(Border::RecoveryPoint);
     }
     info

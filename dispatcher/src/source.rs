@@ -1,0 +1,166 @@
+//! Where access units come from.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use detektor_contract::{Digest, Fault, Faulty, GapCause};
+use detektor_media::ParameterSets;
+
+mod libav;
+mod reorder;
+mod url;
+
+pub use url::{InvalidUrl, SourceUrl};
+
+/// What a source says.
+#[derive(Clone, Debug)]
+pub enum Item {
+    /// What follows is of this form. Always the first; again where a stream changes its form.
+    Stream(StreamInfo),
+    /// An access unit, in decode order.
+    Unit(AccessUnit),
+    /// Something was lost here; what follows may refer to it.
+    Lost {
+        /// What was lost.
+        cause: GapCause,
+        /// Which, for people.
+        detail: String,
+    },
+}
+
+/// What a stream is.
+#[derive(Clone, Debug)]
+pub struct StreamInfo {
+    /// The codec, and the parameter sets that the container or the session description names.
+    pub sets: ParameterSets,
+    /// Ticks a second of its timestamps.
+    pub time_scale: u32,
+    /// The length of a frame in ticks, where the stream says so.
+    pub frame: Option<i64>,
+}
+
+/// When something arrived, on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// For how long things take.
+    pub monotonic: Instant,
+    /// For people: microseconds since the Unix epoch.
+    pub unix_us: i64,
+}
+
+/// An access unit as it came.
+#[derive(Clone, Debug)]
+pub struct AccessUnit {
+    /// NAL units, each behind a length of 4 bytes.
+    pub data: Bytes,
+    /// When it is shown, in ticks. It may be missing, wrap at 32 or 33 bits, or jump.
+    pub pts: Option<i64>,
+    /// When it is decoded, likewise.
+    pub dts: Option<i64>,
+    /// When its first byte arrived, at cameras.
+    pub arrival: Option<Arrival>,
+    /// Decoded for others' sake and never shown: outside the file's edit list.
+    pub hidden: bool,
+}
+
+/// Why a source gives no access units, or no more.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It cannot be reached or refuses us.
+    #[error("cannot open {url}: {reason}")]
+    Open {
+        /// Where, without credentials.
+        url: String,
+        /// Why.
+        reason: String,
+        /// Whether trying again can help.
+        fault: Fault,
+    },
+    /// It stopped answering.
+    #[error("{url} gave nothing for {} s", waited.as_secs())]
+    Silent {
+        /// Where, without credentials.
+        url: String,
+        /// For how long.
+        waited: Duration,
+    },
+    /// There is no video in it, or no picture.
+    #[error("{url}: {reason}")]
+    Empty {
+        /// Where, without credentials.
+        url: String,
+        /// What is missing.
+        reason: &'static str,
+    },
+    /// Video that Detektor does not take.
+    #[error("{url}: {codec} is not supported (H.264 and H.265 are)")]
+    Unsupported {
+        /// Where, without credentials.
+        url: String,
+        /// What it is.
+        codec: String,
+    },
+    /// It broke off or cannot be understood from here on. What came before it holds.
+    #[error("{url} broke off: {reason}")]
+    Broken {
+        /// Where, without credentials.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Faulty for SourceError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Open { fault, .. } => *fault,
+            Self::Silent { .. } | Self::Broken { .. } => Fault::Transient,
+            Self::Empty { .. } | Self::Unsupported { .. } => Fault::Permanent,
+        }
+    }
+}
+
+/// Gives a stream's access units one after another.
+#[async_trait]
+pub trait Source: Send {
+    /// The next item; none at the end of a file. After an error or the end there is nothing more. Returns in bounded
+    /// time; cancelling the wait loses nothing.
+    async fn next(&mut self) -> Result<Option<Item>, SourceError>;
+}
+
+/// How patient to be with a source.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenOptions {
+    /// The longest wait for the first and for each further byte.
+    pub timeout: Duration,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(10) }
+    }
+}
+
+/// A source that was opened.
+pub struct Opened {
+    /// Its items.
+    pub source: Box<dyn Source>,
+    /// What it is known by, if it gives the same each time: a file's content. None for what is live.
+    pub content: Option<Digest>,
+}
+
+/// Opens a source.
+///
+/// # Errors
+/// [`SourceError::Open`], [`SourceError::Silent`], [`SourceError::Empty`] or [`SourceError::Unsupported`].
+pub async fn open(url: &SourceUrl, options: OpenOptions) -> Result<Opened, SourceError> {
+    match url.kind() {
+        url::Kind::File(_) | url::Kind::Http => libav::open(url, options).await,
+        url::Kind::Rtsp => Err(SourceError::Open {
+            url: url.redacted(),
+            reason: "RTSP is not built in".to_owned(),
+            fault: Fault::Permanent,
+        }),
+    }
+}
