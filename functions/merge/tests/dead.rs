@@ -32,6 +32,7 @@ fn job(outcome: &Outcome) -> SegmentJob {
             samples: 5,
             pre_roll: 0,
             post_roll: None,
+            hidden: Vec::new(),
         },
         payload: Payload::Inline { init_bytes: 4, video: Bytes::from_static(b"initmedia") },
         policy: DetectPolicy::default(),

@@ -48,8 +48,7 @@ impl Timeline {
         agree("samples", job.media.samples, segment.samples.len())?;
         agree("codec", format!("{:?}", job.media.codec), format!("{:?}", segment.codec))?;
         agree("ticks a second", job.media.time_scale, segment.time_scale)?;
-        let counted = |ordinal: u32| ordinal >= job.media.pre_roll && Some(ordinal) != job.media.post_roll;
-        let mut order: Vec<u32> = (0..job.media.samples).filter(|ordinal| counted(*ordinal)).collect();
+        let mut order: Vec<u32> = (0..job.media.samples).filter(|ordinal| job.media.counts(*ordinal)).collect();
         agree("frames", job.span.frames, order.len())?;
         order.sort_by_key(|ordinal| segment.samples[*ordinal as usize].pts);
 
