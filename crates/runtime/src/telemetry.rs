@@ -2,14 +2,18 @@
 
 mod trace;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
 use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::task::panic_message;
 
 pub use trace::{InvalidTraceparent, Trace};
 
@@ -72,7 +76,22 @@ pub fn init_with<W>(format: LogFormat, filter: &str, colours: bool, writer: W) -
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    subscriber(format, filter, colours, writer)?.try_init().map_err(TelemetryError::Twice)
+    subscriber(format, filter, colours, writer)?.try_init().map_err(TelemetryError::Twice)?;
+    // A handler's panic is caught and goes on as a failure: it belongs into the log, in the log's format.
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let message = panic_message(panic.payload());
+    let at = panic.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current().name().unwrap_or_default().to_owned();
+    // Empty unless RUST_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => tracing::error!(at, thread, %backtrace, "panic: {message}"),
+        _ => tracing::error!(at, thread, "panic: {message}"),
+    }
 }
 
 fn subscriber<W>(
