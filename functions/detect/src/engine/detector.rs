@@ -1,6 +1,6 @@
 use detektor_contract::{Box2, Detection, EngineId, Label, Score};
 
-use super::{Engine, EngineError, EngineKind, EngineOptions, Look, Prepare, RawBox, open, suppress};
+use super::{Engine, EngineError, EngineKind, EngineOptions, Look, Prepare, RawBox, combine, open};
 use crate::model::{Labels, Model, Thresholds};
 
 /// An engine, and what turns its boxes into detections. One a worker thread.
@@ -43,13 +43,8 @@ impl Detector {
     /// and classes not in `labels` (where it is not empty) left out, rounded, best first.
     pub fn detections(&self, looks: &[Vec<RawBox>], store: Score, labels: &[Label]) -> Vec<Detection> {
         let wanted = |label: &Label| labels.is_empty() || labels.contains(label);
-        let mut boxes: Vec<RawBox> = looks
-            .iter()
-            .flatten()
-            .filter(|b| Score::from_f32(b.score) >= store && self.labels.get(b.class).is_some_and(wanted))
-            .copied()
-            .collect();
-        suppress(&mut boxes, self.thresholds.iou);
+        let mut boxes = combine(looks, self.thresholds.iou);
+        boxes.retain(|b| Score::from_f32(b.score) >= store && self.labels.get(b.class).is_some_and(wanted));
         boxes.truncate(self.thresholds.max_detections as usize);
         boxes.iter().filter_map(|b| self.round(b)).collect()
     }

@@ -17,7 +17,7 @@ mod tract;
 pub use detector::Detector;
 pub use error::EngineError;
 pub use look::{Look, Prepare, PrepareError, RawBox, Region, ToSource};
-pub use nms::suppress;
+pub use nms::{combine, suppress};
 
 use std::fmt;
 use std::path::PathBuf;

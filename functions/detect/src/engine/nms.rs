@@ -32,6 +32,10 @@ impl RawBox {
         let union = self.area() + other.area() - both;
         if union > 0.0 { both / union } else { 0.0 }
     }
+
+    fn covers(&self, other: &Self, iou: f32) -> bool {
+        self.class == other.class && self.iou(other) > iou
+    }
 }
 
 /// Sorts boxes best first and drops each that overlaps a better one of its class by more than `iou`; of more than a
@@ -39,11 +43,27 @@ impl RawBox {
 pub fn suppress(boxes: &mut Vec<RawBox>, iou: f32) {
     boxes.sort_unstable_by(RawBox::order);
     boxes.truncate(MAX_COMPARED);
+    retain_uncovered(boxes, |kept, candidate| kept.covers(candidate, iou));
+}
+
+/// The boxes of all looks at one picture, best first, without those that overlap a better one of another look by more
+/// than `iou`. Within a look that has been done already, before its boxes were cut off at its border: there, doing it
+/// again would take more.
+pub fn combine(looks: &[Vec<RawBox>], iou: f32) -> Vec<RawBox> {
+    let mut boxes: Vec<(usize, RawBox)> =
+        looks.iter().enumerate().flat_map(|(look, boxes)| boxes.iter().map(move |b| (look, *b))).collect();
+    boxes.sort_by(|(_, a), (_, b)| a.order(b));
+    boxes.truncate(MAX_COMPARED);
+    retain_uncovered(&mut boxes, |(look, kept), (other, candidate)| look != other && kept.covers(candidate, iou));
+    boxes.into_iter().map(|(_, b)| b).collect()
+}
+
+/// Keeps, from first to last, what nothing kept before it covers.
+fn retain_uncovered<T: Copy>(boxes: &mut Vec<T>, covers: impl Fn(&T, &T) -> bool) {
     let mut kept = 0;
     for i in 0..boxes.len() {
         let candidate = boxes[i];
-        let covered = boxes[..kept].iter().any(|b| b.class == candidate.class && b.iou(&candidate) > iou);
-        if !covered {
+        if !boxes[..kept].iter().any(|b| covers(b, &candidate)) {
             boxes[kept] = candidate;
             kept += 1;
         }
@@ -99,6 +119,16 @@ mod tests {
                 prop_assert!(kept.iter().any(|k| k.class == b.class && k.score >= b.score && k.iou(b) > iou));
             }
         }
+    }
+
+    #[test]
+    fn looks_suppress_each_other_and_not_themselves() {
+        let a = RawBox { class: 0, score: 0.5, x0: 0.0, y0: 0.0, x1: 10.0, y1: 10.0 };
+        let b = RawBox { score: 0.4, x1: 9.0, ..a };
+        assert_eq!(combine(&[vec![a, b]], 0.5), [a, b]);
+        assert_eq!(combine(&[vec![b], vec![a]], 0.5), [a]);
+        assert_eq!(combine(&[vec![a], vec![a]], 0.5), [a]);
+        assert_eq!(combine(&[], 0.5), []);
     }
 
     #[test]

@@ -37,3 +37,34 @@ pub(super) fn anchors(spec: &AnchorSpec, input: &InputSpec) -> Vec<Anchor> {
     }
     anchors
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Channels, Layout, Padding};
+
+    #[test]
+    fn order_and_sizes_are_those_of_the_published_model() {
+        let input = InputSpec {
+            width: 320,
+            height: 320,
+            layout: Layout::Nhwc,
+            channels: Channels::Rgb,
+            mean: [0.0; 3],
+            scale: [1.0; 3],
+            pad_value: 0.0,
+            pad: Padding::TopLeft,
+        };
+        let spec = AnchorSpec { levels: [3, 7], octaves: 3, ratios: vec![1.0, 2.0, 0.5], scale: 3.0 };
+        let all = anchors(&spec, &input);
+        assert_eq!(all.len(), 19206);
+        assert_eq!(all[0], Anchor { x: 4.0, y: 4.0, w: 24.0, h: 24.0 });
+        // Ratio goes fastest, then octave, then column.
+        let wide = all[1];
+        assert!((wide.w / wide.h - 2.0).abs() < 1e-5 && (wide.w * wide.h - 576.0).abs() < 1e-2, "{wide:?}");
+        assert!((all[3].w - 24.0 * 1.259_921).abs() < 1e-3, "{:?}", all[3]);
+        assert_eq!((all[9].x, all[9].y), (12.0, 4.0));
+        // The last level's cells of 128 pixels reach over the input's edge: 3 of them cover 320.
+        assert_eq!((all[19205].x, all[19205].y), (320.0, 320.0));
+    }
+}

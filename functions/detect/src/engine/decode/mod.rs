@@ -151,6 +151,3 @@ fn centred(class: usize, score: f32, [x, y, w, h]: [f32; 4]) -> Option<RawBox> {
     let finite = [b.x0, b.y0, b.x1, b.y1, b.score].iter().all(|v| v.is_finite());
     finite.then_some(b)
 }
-
-#[cfg(test)]
-mod tests;
