@@ -33,7 +33,7 @@ pub(crate) struct Database {
     readers: SqlitePool,
     writers: Option<Writers>,
     /// Held for as long as anything can still write.
-    _lock: Option<crate::embedded::DataLock>,
+    lock: std::sync::Mutex<Option<crate::embedded::DataLock>>,
 }
 
 struct Writers {
@@ -72,14 +72,14 @@ impl Database {
         schema::migrate(writing.db(), now_ms()).await?;
         writing.commit("bringing the schema up to date").await?;
         let readers = pool(self::options(file).read_only(true), READERS);
-        Ok(Self { readers, writers: Some(writers), _lock: Some(lock) })
+        Ok(Self { readers, writers: Some(writers), lock: std::sync::Mutex::new(Some(lock)) })
     }
 
     /// Opens the file beside the process that writes it, or without one.
     pub(crate) async fn open_read_only(file: &Path) -> Result<Self, StoreError> {
         let readers = pool(options(file).read_only(true), READERS);
         schema::check(&readers).await?;
-        Ok(Self { readers, writers: None, _lock: None })
+        Ok(Self { readers, writers: None, lock: std::sync::Mutex::default() })
     }
 
     /// Where to read; each statement sees everything committed before it.
@@ -111,7 +111,7 @@ impl Database {
         })
     }
 
-    /// Ends all connections; the last one moves the log into the file.
+    /// Ends all connections, the last of which moves the log into the file, and gives up the lock.
     pub(crate) async fn close(&self) {
         self.readers.close().await;
         if let Some(writers) = &self.writers {
@@ -119,6 +119,7 @@ impl Database {
             writers.lazy.close().await;
             writers.durable.close().await;
         }
+        self.lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
     }
 }
 

@@ -49,6 +49,11 @@ async fn closing_leaves_one_whole_file_and_ends_consumers() {
     let late = queues.publish(Queue::Work(Work::Detect, 0), vec![Message::default()]).await;
     assert!(matches!(late, Err(QueueError::Unavailable { .. })));
     assert!(!dir.path().join("detektor.db-wal").exists());
+    // And whoever only reads can open what was closed.
+    let reader = Embedded::open_read_only(dir.path()).await.unwrap();
+    assert_eq!(reader.store().cameras().await.unwrap().len(), 1);
+    drop(reader);
+    reopen(dir.path()).await;
 }
 
 #[tokio::test]

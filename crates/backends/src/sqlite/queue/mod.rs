@@ -124,12 +124,13 @@ struct SqliteConsumer {
 impl SqliteConsumer {
     /// The body and headers of a claimed message, and its attempt on record; none if it is not there any more.
     async fn hand_out(&self, claim: Claim) -> Result<Option<Delivery>, QueueError> {
-        let row: Option<(String, Vec<u8>)> = sqlx::query_as("SELECT headers, body FROM messages WHERE id = $1")
-            .bind(claim.id)
-            .fetch_optional(self.shared.db.reader())
-            .await
-            .doing("reading a message")
-            .map_err(queue_error)?;
+        let row: Option<(String, Vec<u8>)> =
+            sqlx::query_as("SELECT headers, body FROM messages JOIN bodies USING (id) WHERE id = $1")
+                .bind(claim.id)
+                .fetch_optional(self.shared.db.reader())
+                .await
+                .doing("reading a message")
+                .map_err(queue_error)?;
         let Some((headers, body)) = row else { return Ok(None) };
         write(&self.operations, |answer| Ok(Operation::Attempt { claim, answer })).await?;
         let headers = document(&headers, "headers").unwrap_or_else(|error| {

@@ -162,10 +162,15 @@ async fn write(db: &Database, batch: &[Operation], doomed: &[Doomed], mut next_i
 }
 
 async fn insert(db: &mut SqliteConnection, id: Id, queue: Queue, message: &Message) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO messages (id, queue, attempts, headers, body) VALUES ($1, $2, 0, $3, $4)")
+    sqlx::query("INSERT INTO messages (id, queue, attempts, headers) VALUES ($1, $2, 0, $3)")
         .bind(id)
         .bind(queue.to_string())
         .bind(text(&message.headers, "headers")?)
+        .execute(&mut *db)
+        .await
+        .doing("publishing")?;
+    sqlx::query("INSERT INTO bodies (id, body) VALUES ($1, $2)")
+        .bind(id)
         .bind(&message.body[..])
         .execute(db)
         .await

@@ -3,11 +3,16 @@
 -- A queue's name and a message's place in it. What is unacked is known to the one process that has the file open: a row is
 -- ready when nothing holds it. "attempts" is written before a message is handed out.
 CREATE TABLE messages (
-    id        BIGINT NOT NULL PRIMARY KEY,
-    queue     TEXT   NOT NULL,
-    attempts  BIGINT NOT NULL,
-    headers   TEXT   NOT NULL,
-    body      BLOB   NOT NULL
+    id        INTEGER NOT NULL PRIMARY KEY,
+    queue     TEXT    NOT NULL,
+    attempts  BIGINT  NOT NULL,
+    headers   TEXT    NOT NULL
+);
+
+-- Apart, so that to count an attempt does not rewrite a body.
+CREATE TABLE bodies (
+    id    INTEGER NOT NULL PRIMARY KEY REFERENCES messages (id) ON DELETE CASCADE,
+    body  BLOB    NOT NULL
 );
 
 CREATE TABLE cameras (
@@ -97,16 +102,16 @@ CREATE INDEX events_by_touch ON events (camera, touched_epoch, touched_sequence)
 
 -- One row. "head" is the newest position given out, "pruned" the newest that is no longer there.
 CREATE TABLE feed_state (
-    id          BIGINT NOT NULL PRIMARY KEY CHECK (id = 1),
-    generation  BIGINT NOT NULL,
-    head        BIGINT NOT NULL,
-    pruned      BIGINT NOT NULL
+    id          INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    generation  BIGINT  NOT NULL,
+    head        BIGINT  NOT NULL,
+    pruned      BIGINT  NOT NULL
 );
 
 CREATE TABLE feed (
-    position  BIGINT NOT NULL PRIMARY KEY,
-    revision  BIGINT NOT NULL,
-    change    TEXT   NOT NULL
+    position  INTEGER NOT NULL PRIMARY KEY,
+    revision  BIGINT  NOT NULL,
+    change    TEXT    NOT NULL
 );
 
 -- What the bucket ought to say of an event under a key ("revision"), and what was last written or removed there ("done").
