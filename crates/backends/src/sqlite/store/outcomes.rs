@@ -204,13 +204,13 @@ pub(super) async fn first_behind_seam(
     epoch: Epoch,
     seam: Seam,
 ) -> Result<Option<Position>> {
-    // "+ 0" keeps the search on the few that end late, rather than on all of the older epochs.
+    // "+ 0" keeps the search on the few that end late or have the key frame, rather than on all of the older epochs.
     let row: Option<(i64, i64)> = sqlx::query_as(
         "SELECT epoch, sequence FROM (
-             SELECT epoch, sequence FROM outcomes
+             SELECT epoch + 0 AS epoch, sequence FROM outcomes
              WHERE camera = $1 AND has_frames AND span_end > $3 AND epoch + 0 < $2
              UNION ALL
-             SELECT epoch, sequence FROM outcomes
+             SELECT epoch + 0 AS epoch, sequence FROM outcomes
              WHERE camera = $1 AND key_frame = $4 AND has_frames AND epoch + 0 < $2
          ) AS behind
          ORDER BY epoch, sequence LIMIT 1",
