@@ -39,9 +39,12 @@ pub enum DetectError {
         /// Why not.
         source: BucketError,
     },
-    /// There was no time left.
-    #[error("the deadline came before the segment was looked through")]
-    Deadline,
+    /// Whoever asked has given up.
+    #[error("stopped before the segment was looked through")]
+    Stopped,
+    /// All workers were busy until there was no time left.
+    #[error("no worker was free in time")]
+    NoWorker,
 }
 
 impl Faulty for DetectError {
@@ -54,7 +57,7 @@ impl Faulty for DetectError {
             Self::Engine(error) => error.fault(),
             Self::Snapshot(error) => error.fault(),
             Self::Bucket { source, .. } => source.fault(),
-            Self::Deadline => Fault::Transient,
+            Self::Stopped | Self::NoWorker => Fault::Transient,
         }
     }
 }

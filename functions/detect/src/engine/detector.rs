@@ -23,7 +23,12 @@ impl Detector {
     ) -> Result<Self, EngineError> {
         let manifest = model.manifest();
         let engine = open(model, kind, options, prepare)?;
-        Ok(Self { engine, labels: manifest.labels.clone(), thresholds: manifest.thresholds })
+        Ok(Self::of(engine, manifest.labels.clone(), manifest.thresholds))
+    }
+
+    /// A detector out of an engine that is there already.
+    pub fn of(engine: Box<dyn Engine>, labels: Labels, thresholds: Thresholds) -> Self {
+        Self { engine, labels, thresholds }
     }
 
     /// What looks.

@@ -1,0 +1,172 @@
+//! The function: segment jobs in, outcomes out. It knows no queue.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use detektor_backends::bucket::{Bucket, BucketError};
+use detektor_backends::queue::Message;
+use detektor_contract::names::Work;
+use detektor_contract::{
+    Fate, KeepVideo, KeptVideo, ObjectKey, Outcome, OutcomeBody, Payload, SegmentJob, SegmentResult, SnapshotRef, wire,
+};
+use detektor_runtime::blocking::{StartError, Workers};
+use detektor_runtime::task::BoxError;
+use detektor_runtime::{Batch, Handler, HandlerError, Invocation, Output, Reply, handler_fn};
+use futures::future::{join_all, try_join_all};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::DetectError;
+use crate::worker::{Looked, Worker};
+
+/// Waits on the surroundings end so long before the deadline, so that they are not taken for the segment's fault.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// How the function works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DetectConfig {
+    /// Threads that decode and look: as many segments are worked on at once.
+    pub workers: usize,
+}
+
+impl Default for DetectConfig {
+    fn default() -> Self {
+        Self { workers: std::thread::available_parallelism().map_or(1, usize::from) }
+    }
+}
+
+/// The detect function. Cheap to clone; clones share the workers.
+#[derive(Clone)]
+pub struct Detect {
+    workers: Workers<Task, Result<Looked, DetectError>>,
+    bucket: Arc<dyn Bucket>,
+}
+
+/// A segment on its way to a worker.
+struct Task {
+    job: Arc<SegmentJob>,
+    video: Bytes,
+    begun: Arc<AtomicBool>,
+    stop: CancellationToken,
+}
+
+impl Detect {
+    /// Starts the workers; `build` makes each one's state, and makes it anew after a panic.
+    ///
+    /// # Errors
+    /// Where a thread or a worker's state cannot be had.
+    pub async fn start<B>(config: &DetectConfig, bucket: Arc<dyn Bucket>, build: B) -> Result<Self, StartError>
+    where
+        B: Fn() -> Result<Worker, BoxError> + Send + Sync + 'static,
+    {
+        let work = |worker: &mut Worker, task: Task| {
+            task.begun.store(true, Ordering::Relaxed);
+            worker.look(&task.job, &task.video, &task.stop)
+        };
+        let workers = Workers::start("detect", config.workers, config.workers, move |_| build(), work).await?;
+        Ok(Self { workers, bucket })
+    }
+
+    /// The function as a handler. The segments of a batch are looked at side by side.
+    pub fn handler(&self) -> impl Handler {
+        let detect = self.clone();
+        handler_fn(move |Batch(invocations)| {
+            let detect = detect.clone();
+            async move { Ok(Reply(join_all(invocations.into_iter().map(|one| detect.invoke(one))).await)) }
+        })
+    }
+
+    /// Ends the workers once they are through with what they have.
+    pub async fn shutdown(&self) {
+        self.workers.shutdown().await;
+    }
+
+    async fn invoke(&self, invocation: Invocation) -> Result<Vec<Output>, HandlerError> {
+        let job = Arc::new(wire::decode_job(&invocation.message.body).map_err(DetectError::from)?);
+        let waits_end = invocation.deadline.checked_sub(MARGIN).unwrap_or(invocation.deadline);
+        let video = self.video(&job, waits_end).await?;
+        let looked = self.look(&job, &video, waits_end).await?;
+        let result = self.store(&job, video, looked, waits_end).await?;
+        let outcome = Outcome { id: job.id.clone(), generation: job.generation, body: OutcomeBody::Result(result) };
+        let message = Message { body: wire::encode_outcome(&outcome), headers: Default::default() };
+        Ok(vec![Output { work: Work::Merge, message }])
+    }
+
+    async fn video(&self, job: &SegmentJob, until: Instant) -> Result<Bytes, DetectError> {
+        match &job.payload {
+            Payload::Inline { video, .. } => Ok(video.clone()),
+            Payload::Object { key, .. } => within(until, "the segment's video", self.bucket.get(key)).await,
+        }
+    }
+
+    async fn look(&self, job: &Arc<SegmentJob>, video: &Bytes, until: Instant) -> Result<Looked, HandlerError> {
+        let stop = CancellationToken::new();
+        // Whoever gives up on this call stops the worker too.
+        let _stops = stop.clone().drop_guard();
+        let begun = Arc::new(AtomicBool::new(false));
+        let task = Task { job: Arc::clone(job), video: video.clone(), begun: Arc::clone(&begun), stop };
+        let mut submitted = std::pin::pin!(self.workers.submit(task));
+        let result = match timeout_at(until, &mut submitted).await {
+            Ok(result) => result,
+            // A segment that takes too long is its own fault; one that nobody has begun is not.
+            Err(_) if begun.load(Ordering::Relaxed) => submitted.await,
+            Err(_) => return Err(DetectError::NoWorker.into()),
+        };
+        Ok(result??)
+    }
+
+    /// Stores what is to be kept. All of it is durable before the outcome names it.
+    async fn store(
+        &self,
+        job: &SegmentJob,
+        video: Bytes,
+        looked: Looked,
+        until: Instant,
+    ) -> Result<SegmentResult, DetectError> {
+        let Looked { frames, snapshots, engine } = looked;
+        let puts = snapshots.into_iter().map(|(frame, jpeg)| async move {
+            let key = ObjectKey::snapshot(&job.id, frame);
+            within(until, "a snapshot", self.bucket.put(&key, jpeg)).await?;
+            Ok::<_, DetectError>(SnapshotRef { frame, key })
+        });
+        let snapshots = try_join_all(puts).await?;
+        let reported = |fate: &Fate| matches!(fate, Fate::Detected(seen) if seen.iter().any(|d| d.score >= job.rules.report_score));
+        let keep = match job.policy.keep_video {
+            KeepVideo::All => true,
+            KeepVideo::Events => frames.iter().any(|frame| reported(&frame.fate)),
+            KeepVideo::None => false,
+        };
+        let mut kept = None;
+        if keep {
+            let key = ObjectKey::video(&job.id);
+            within(until, "the segment's video", self.bucket.put(&key, video)).await?;
+            kept = Some(KeptVideo { key, pre_roll: job.media.pre_roll, post_roll: job.media.post_roll });
+        }
+        Ok(SegmentResult {
+            span: job.span,
+            seam: job.seam,
+            rules: job.rules,
+            picture: [job.media.width, job.media.height],
+            engine,
+            frames,
+            snapshots,
+            video: kept,
+        })
+    }
+}
+
+/// A call to the bucket that ends in time.
+async fn within<T>(
+    until: Instant,
+    what: &'static str,
+    call: impl Future<Output = Result<T, BucketError>>,
+) -> Result<T, DetectError> {
+    let late = || BucketError::Unavailable { context: "no answer before the deadline".to_owned(), source: None };
+    let answer = timeout_at(until, call).await.unwrap_or_else(|_| Err(late()));
+    answer.map_err(|source| DetectError::Bucket { what, source })
+}
+
+#[cfg(test)]
+mod tests;
