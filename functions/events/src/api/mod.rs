@@ -8,6 +8,7 @@ mod snapshot;
 mod stream;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -45,13 +46,21 @@ struct Shared {
     clips: Semaphore,
 }
 
-/// Who is answered.
-#[derive(Clone, Debug, Default)]
+/// Who is answered, and how.
+#[derive(Clone, Debug)]
 pub struct Options {
     /// The tokens that are asked for.
     pub tokens: Tokens,
     /// Without tokens only requests to a loopback name are answered, unless this says that everybody may read.
     pub allow_unauthenticated: bool,
+    /// After so much silence a stream says that it still stands, and where. Below a minute, for the proxies' sake.
+    pub heartbeat: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { tokens: Tokens::default(), allow_unauthenticated: false, heartbeat: Duration::from_secs(15) }
+    }
 }
 
 impl Api {
@@ -88,6 +97,10 @@ impl Api {
 
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.0.options.tokens
+    }
+
+    pub(crate) fn heartbeat(&self) -> Duration {
+        self.0.options.heartbeat
     }
 
     /// Whether a request from anywhere is answered without a token.

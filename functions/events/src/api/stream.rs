@@ -27,8 +27,6 @@ use crate::problem::{ApiError, Problem};
 
 /// Changes read at a time.
 const PAGE: u32 = 128;
-/// Silence after which the client is told that the stream still stands, and where.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 /// What a browser waits before it reconnects.
 const RETRY: Duration = Duration::from_secs(2);
 /// What the stream waits before it asks a store again that did not answer, and how often it does.
@@ -178,12 +176,12 @@ impl Tail {
                 Ok(true) => failures = 0,
                 Ok(false) => {
                     failures = 0;
-                    if self.spoken.elapsed() >= HEARTBEAT {
+                    if self.spoken.elapsed() >= self.api.heartbeat() {
                         // An id without data moves the client's place on, also past what its filter left out.
                         return Some(Message::default().id(name(self.at)).comment("still here"));
                     }
                     let changed = self.api.store().feed_changed();
-                    let _ = tokio::time::timeout_at(self.spoken + HEARTBEAT, changed).await;
+                    let _ = tokio::time::timeout_at(self.spoken + self.api.heartbeat(), changed).await;
                 }
                 Err(error) => {
                     failures += 1;

@@ -28,7 +28,7 @@ pub struct Bed {
     pub metrics: Metrics,
     pub shutdown: CancellationToken,
     // Last: the directory goes when everything in it is closed.
-    _embedded: Embedded,
+    embedded: Embedded,
     _dir: tempfile::TempDir,
 }
 
@@ -64,7 +64,14 @@ impl Bed {
         let (store, bucket) = (embedded.store(), embedded.bucket());
         let (metrics, shutdown) = (Metrics::new(), CancellationToken::new());
         let api = Api::new(store.clone(), bucket.clone(), options, &metrics, shutdown.clone()).unwrap();
-        Self { store, bucket, api, metrics, shutdown, _embedded: embedded, _dir: dir }
+        Self { store, bucket, api, metrics, shutdown, embedded, _dir: dir }
+    }
+
+    /// Closes the store under the API.
+    pub async fn close(self) -> (Router, tempfile::TempDir) {
+        let router = self.router();
+        self.embedded.close().await;
+        (router, self._dir)
     }
 
     pub fn router(&self) -> Router {
