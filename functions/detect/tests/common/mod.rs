@@ -35,14 +35,14 @@ pub fn picture(width: u32, height: u32, pixel: impl Fn(u32, u32) -> [u8; 3]) -> 
 }
 
 pub fn png(path: &Path) -> frame::Video {
-    use opencv::prelude::*;
-    let image = opencv::imgcodecs::imread(path.to_str().unwrap(), opencv::imgcodecs::IMREAD_COLOR).unwrap();
-    assert!(image.cols() > 0, "{} is missing", path.display());
-    let rgb = |x: u32, y: u32| {
-        let [b, g, r] = image.at_2d::<opencv::core::Vec3b>(y as i32, x as i32).unwrap().0;
-        [r, g, b]
-    };
-    picture(image.cols() as u32, image.rows() as u32, rgb)
+    let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let found = ffmpeg::decoder::find(ffmpeg::codec::Id::PNG).unwrap();
+    let mut decoder = ffmpeg::codec::Context::new_with_codec(found).decoder().open_as(found).unwrap().video().unwrap();
+    decoder.send_packet(&ffmpeg::Packet::copy(&bytes)).unwrap();
+    let mut picture = frame::Video::empty();
+    decoder.receive_frame(&mut picture).unwrap();
+    assert_eq!(picture.format(), Pixel::RGB24, "{}", path.display());
+    picture
 }
 
 /// Copies packed RGB pixel by pixel, unscaled, into the input's left top corner, so that an engine is fed exactly the
