@@ -1,6 +1,7 @@
 use detektor_contract::{Box2, Detection, EngineId, Label, Score};
 
 use super::{Engine, EngineError, EngineKind, EngineOptions, Look, Prepare, RawBox, combine, open};
+use crate::letterbox::Letterbox;
 use crate::model::{Labels, Model, Thresholds};
 
 /// An engine, and what turns its boxes into detections. One a worker thread.
@@ -11,6 +12,14 @@ pub struct Detector {
 }
 
 impl Detector {
+    /// A detector whose engine, where it runs on the CPU, letterboxes host pictures.
+    ///
+    /// # Errors
+    /// See [`open`].
+    pub fn new(model: &Model, kind: EngineKind, options: &EngineOptions) -> Result<Self, EngineError> {
+        Self::with(model, kind, options, Box::new(Letterbox::default()))
+    }
+
     /// A detector whose engine prepares pictures by `prepare`, where it does not do that itself.
     ///
     /// # Errors
