@@ -1,6 +1,6 @@
 //! Where access units come from.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use detektor_media::ParameterSets;
 
 mod libav;
 mod reorder;
+mod rtsp;
 mod url;
 
 pub use url::{InvalidUrl, SourceUrl};
@@ -129,16 +130,28 @@ pub trait Source: Send {
     async fn next(&mut self) -> Result<Option<Item>, SourceError>;
 }
 
-/// How patient to be with a source.
+/// How to read a source.
 #[derive(Clone, Copy, Debug)]
 pub struct OpenOptions {
     /// The longest wait for the first and for each further byte.
     pub timeout: Duration,
+    /// How RTSP cameras are to send their video.
+    pub rtsp_transport: RtspTransport,
+}
+
+/// How an RTSP camera sends its video.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RtspTransport {
+    /// Inside the RTSP connection: nothing is lost on the way.
+    #[default]
+    Tcp,
+    /// In packets of their own: what is lost is lost, and a slow network delays nothing.
+    Udp,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(10) }
+        Self { timeout: Duration::from_secs(10), rtsp_transport: RtspTransport::default() }
     }
 }
 
@@ -157,10 +170,15 @@ pub struct Opened {
 pub async fn open(url: &SourceUrl, options: OpenOptions) -> Result<Opened, SourceError> {
     match url.kind() {
         url::Kind::File(_) | url::Kind::Http => libav::open(url, options).await,
-        url::Kind::Rtsp => Err(SourceError::Open {
-            url: url.redacted(),
-            reason: "RTSP is not built in".to_owned(),
-            fault: Fault::Permanent,
-        }),
+        url::Kind::Rtsp => match options.rtsp_transport {
+            RtspTransport::Tcp => rtsp::open(url, options).await,
+            RtspTransport::Udp => libav::open(url, options).await,
+        },
     }
+}
+
+/// Unix time in microseconds.
+fn unix_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
