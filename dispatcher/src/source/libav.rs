@@ -1,4 +1,4 @@
-//! Files and HTTP, demuxed by libavformat on a thread of its own.
+//! Files, HTTP and RTSP over UDP, demuxed by libavformat on a thread of its own.
 //!
 //! Edit lists hold as libav and every player apply them: pictures outside are decoded where others need them and are no
 //! frames of the source, so that what counts is what `ffprobe -count_frames` counts.
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use detektor_contract::{Digest, Fault};
+use detektor_contract::{Digest, Fault, GapCause};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -15,6 +15,7 @@ use super::reorder::Reorder;
 use super::{Item, OpenOptions, Opened, Source, SourceError, SourceUrl};
 
 mod demuxer;
+mod log;
 mod order;
 
 use demuxer::{Demuxer, Event};
@@ -87,6 +88,7 @@ fn read(mut demuxer: Demuxer, live: bool, items: &mpsc::Sender<Result<Item, Sour
                 }
                 (vec![Ok(Item::Stream(info))], false)
             }
+            Ok(Some(Event::Lost(detail))) => (vec![Ok(Item::Lost { cause: GapCause::PacketLoss, detail })], false),
             Ok(Some(Event::Unit(unit))) => {
                 units += 1;
                 if reorder.is_none() && unit.pts.is_none() && unit.dts.is_some() && demuxer.never_shows_times() {

@@ -10,8 +10,8 @@ use detektor_media::ParameterSets;
 use futures::StreamExt;
 use percent_encoding::percent_decode_str;
 use retina::client::{
-    Credentials, Demuxed, Described, InitialTimestampPolicy, PlayOptions, Session, SessionOptions, SetupOptions, Stream,
-    TeardownPolicy,
+    Credentials, Demuxed, Described, InitialTimestampPolicy, PlayOptions, Session, SessionOptions, SetupOptions,
+    Stream, TeardownPolicy,
 };
 use retina::codec::{CodecItem, FrameFormat, ParametersRef, VideoFrame};
 use tokio::time::timeout;

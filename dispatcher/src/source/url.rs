@@ -62,6 +62,11 @@ impl SourceUrl {
         self.kind == Kind::Rtsp
     }
 
+    /// Whether it names somebody.
+    pub(crate) fn has_credentials(&self) -> bool {
+        Url::parse(self.expose()).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
+    }
+
     pub(crate) fn kind(&self) -> &Kind {
         &self.kind
     }

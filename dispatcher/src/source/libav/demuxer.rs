@@ -1,10 +1,11 @@
 //! libavformat's demuxer behind a safe face: opens, refuses what is not taken, gives packets of the first video stream.
 
+use std::collections::VecDeque;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Once};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use detektor_contract::{Codec, Digest, Fault};
@@ -12,8 +13,11 @@ use detektor_media::nal::{self, AnnexB, LengthPrefixed};
 use detektor_media::{Framing, MediaError, ParameterSets};
 use ffmpeg::ffi;
 
+use super::log;
 use crate::source::url::Kind;
-use crate::source::{AccessUnit, Arrival, SourceError, SourceUrl, StreamInfo};
+use crate::source::{AccessUnit, Arrival, SourceError, SourceUrl, StreamInfo, unix_us};
+
+mod rtsp;
 
 /// Containers that are taken, by the first of libavformat's names for each.
 const CONTAINERS: [&str; 4] = ["mov", "matroska", "mpegts", "avi"];
@@ -31,6 +35,8 @@ const ETIMEDOUT: c_int = 110;
 pub(super) enum Event {
     Stream(StreamInfo),
     Unit(AccessUnit),
+    /// Packets on the way; how many.
+    Lost(String),
 }
 
 /// What libav asks while it waits.
@@ -51,7 +57,7 @@ pub(super) struct Demuxer {
     framing: Framing,
     ticks: i64,
     announced: bool,
-    pending: Option<AccessUnit>,
+    pending: VecDeque<Event>,
     saw_pts: bool,
     damaged: u32,
 }
@@ -95,9 +101,7 @@ extern "C" fn interrupt(patience: *mut c_void) -> c_int {
 
 impl Demuxer {
     pub(super) fn open(url: &SourceUrl, timeout: Duration, cancelled: Arc<AtomicBool>) -> Result<Self, SourceError> {
-        static QUIET: Once = Once::new();
-        // What libav would print is in our errors, or says nothing about what becomes of the video.
-        QUIET.call_once(|| unsafe { ffi::av_log_set_level(ffi::AV_LOG_QUIET) });
+        log::listen();
         let mut demuxer = Self {
             context: ptr::null_mut(),
             io: ptr::null_mut(),
@@ -110,12 +114,16 @@ impl Demuxer {
             framing: Framing::AnnexB,
             ticks: 1,
             announced: false,
-            pending: None,
+            pending: VecDeque::new(),
             saw_pts: false,
             damaged: 0,
         };
-        let format = demuxer.connect()?;
-        demuxer.begin(format)?;
+        if url.is_camera() {
+            demuxer.begin_rtsp()?;
+        } else {
+            let format = demuxer.connect()?;
+            demuxer.begin(format)?;
+        }
         demuxer.choose_stream()?;
         Ok(demuxer)
     }
@@ -249,10 +257,10 @@ impl Demuxer {
             self.announced = true;
             return Ok(Some(Event::Stream(self.info.clone())));
         }
-        if let Some(unit) = self.pending.take() {
-            return Ok(Some(Event::Unit(unit)));
-        }
         loop {
+            if let Some(event) = self.pending.pop_front() {
+                return Ok(Some(event));
+            }
             self.renew_patience();
             // SAFETY: a packet that is allocated here and freed by its `Drop`; the context is open.
             let (packet, code) = unsafe {
@@ -275,6 +283,12 @@ impl Demuxer {
             if index != self.stream {
                 continue;
             }
+            let lost = log::take_lost_packets();
+            if lost > 0 {
+                self.pending.push_back(Event::Lost(format!("{lost} RTP packets are missing")));
+            } else if self.url.is_camera() && flags & ffi::AV_PKT_FLAG_CORRUPT as c_int != 0 {
+                self.pending.push_back(Event::Lost("the picture is incomplete".to_owned()));
+            }
             let changed = self.new_extradata(&packet)?;
             let data = self.framed(Bytes::from_owner(packet));
             let Some(data) = data else {
@@ -286,23 +300,25 @@ impl Demuxer {
             let unit = AccessUnit {
                 data,
                 pts: time(pts),
-                // Matroska keeps none; libav guesses.
-                dts: time(dts).filter(|_| self.container != "matroska"),
+                // Matroska and RTP have none; libav guesses.
+                dts: time(dts).filter(|_| !matches!(self.container.as_str(), "matroska" | "rtsp")),
                 arrival: live.then(now),
                 hidden: flags & ffi::AV_PKT_FLAG_DISCARD as c_int != 0,
             };
             self.saw_pts |= unit.pts.is_some();
             if changed {
-                self.pending = Some(unit);
-                return Ok(Some(Event::Stream(self.info.clone())));
+                self.pending.push_back(Event::Stream(self.info.clone()));
             }
-            return Ok(Some(Event::Unit(unit)));
+            self.pending.push_back(Event::Unit(unit));
         }
     }
 
     /// Whether to read on after an error; an error if the source broke off; no at its end.
     fn goes_on_after(&mut self, code: c_int) -> Result<bool, SourceError> {
         self.check_patience()?;
+        if self.io.is_null() {
+            return Err(self.camera_ended(code));
+        }
         // SAFETY: `io` is open as long as the demuxer is.
         let io_error = unsafe { (*self.io).error };
         if code == ffi::AVERROR_EOF {
@@ -378,6 +394,9 @@ impl Demuxer {
 
     /// What tells a remote file from others: its length and its first and last bytes. None for what has no length.
     pub(super) fn remote_content(&mut self) -> Result<Option<Digest>, SourceError> {
+        if self.io.is_null() {
+            return Ok(None);
+        }
         self.renew_patience();
         // SAFETY: `io` is open; reads go into memory of the length given.
         unsafe {
@@ -411,7 +430,7 @@ impl Demuxer {
 
     fn check_patience(&self) -> Result<(), SourceError> {
         if Instant::now() > self.patience.deadline {
-            return Err(SourceError::Silent { url: self.url.redacted(), waited: self.timeout });
+            return Err(self.silent());
         }
         Ok(())
     }
@@ -421,11 +440,15 @@ impl Demuxer {
             return silent;
         }
         if code == ffi::AVERROR(ETIMEDOUT) {
-            return SourceError::Silent { url: self.url.redacted(), waited: self.timeout };
+            return self.silent();
         }
         let answers = [ffi::AVERROR_HTTP_UNAUTHORIZED, ffi::AVERROR_HTTP_FORBIDDEN, ffi::AVERROR_HTTP_NOT_FOUND];
         let permanent = self.url.is_file() || answers.contains(&code);
         self.refused(&error(code), if permanent { Fault::Permanent } else { Fault::Transient })
+    }
+
+    fn silent(&self) -> SourceError {
+        SourceError::Silent { url: self.url.redacted(), waited: self.timeout }
     }
 
     fn refused(&self, reason: &str, fault: Fault) -> SourceError {
@@ -465,8 +488,7 @@ impl Drop for Demuxer {
 }
 
 fn now() -> Arrival {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Arrival { monotonic: Instant::now(), unix_us: unix.as_micros() as i64 }
+    Arrival { monotonic: Instant::now(), unix_us: unix_us() }
 }
 
 /// # Safety

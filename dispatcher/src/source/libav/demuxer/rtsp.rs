@@ -1,0 +1,74 @@
+//! RTSP with its video in UDP packets, which libavformat puts back in order.
+
+use std::ffi::CString;
+use std::ptr;
+
+use detektor_contract::Fault;
+use ffmpeg::ffi;
+
+use super::{Demuxer, ETIMEDOUT, Patience, error, interrupt, set};
+use crate::source::SourceError;
+
+/// Bytes that the kernel holds while we are busy, as far as it allows: a key frame of 4K comes at once.
+const SOCKET_BYTES: &str = "4194304";
+
+impl Demuxer {
+    /// Asks the camera for its video streams.
+    pub(super) fn begin_rtsp(&mut self) -> Result<(), SourceError> {
+        if !self.url.expose().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("rtsp://")) {
+            return Err(self.refused("RTSP over TLS is not supported", Fault::Permanent));
+        }
+        self.container = "rtsp".to_owned();
+        let unusable = || self.refused("its URL cannot be used", Fault::Permanent);
+        let location = CString::new(self.url.expose()).map_err(|_| unusable())?;
+        let microseconds = CString::new(self.timeout.as_micros().to_string()).unwrap_or_default();
+        let socket_bytes = CString::new(SOCKET_BYTES).unwrap_or_default();
+        let patience: *mut Patience = &mut *self.patience;
+        let mut options = ptr::null_mut();
+        // SAFETY: every string outlives its call; the callback's argument is boxed and outlives the context; on an error
+        // the context frees itself.
+        unsafe {
+            self.context = ffi::avformat_alloc_context();
+            if self.context.is_null() {
+                return Err(self.refused("out of memory", Fault::Transient));
+            }
+            (*self.context).interrupt_callback =
+                ffi::AVIOInterruptCB { callback: Some(interrupt), opaque: patience.cast() };
+            set(&mut options, c"protocol_whitelist", c"rtsp,rtp,tcp,udp");
+            set(&mut options, c"rtsp_transport", c"udp");
+            set(&mut options, c"allowed_media_types", c"video");
+            set(&mut options, c"timeout", &microseconds);
+            set(&mut options, c"buffer_size", &socket_bytes);
+            let format = ffi::av_find_input_format(c"rtsp".as_ptr());
+            let code = ffi::avformat_open_input(&mut self.context, location.as_ptr(), format, &mut options);
+            ffi::av_dict_free(&mut options);
+            if code < 0 { Err(self.cannot_begin(code)) } else { Ok(()) }
+        }
+    }
+
+    fn cannot_begin(&self, code: i32) -> SourceError {
+        if let Err(silent) = self.check_patience() {
+            return silent;
+        }
+        match code {
+            ffi::AVERROR_HTTP_UNAUTHORIZED if self.url.has_credentials() => {
+                self.refused("wrong user name or password (401)", Fault::Permanent)
+            }
+            ffi::AVERROR_HTTP_UNAUTHORIZED => {
+                self.refused("it wants a user name and a password (401)", Fault::Permanent)
+            }
+            ffi::AVERROR_HTTP_FORBIDDEN => self.refused(&error(code), Fault::Permanent),
+            _ if code == ffi::AVERROR(ETIMEDOUT) => self.silent(),
+            _ => self.refused(&error(code), Fault::Transient),
+        }
+    }
+
+    /// Why there is nothing more.
+    pub(super) fn camera_ended(&self, code: i32) -> SourceError {
+        match code {
+            ffi::AVERROR_EOF => self.broken("the camera closed the connection"),
+            _ if code == ffi::AVERROR(ETIMEDOUT) => self.silent(),
+            _ => self.broken(&error(code)),
+        }
+    }
+}
