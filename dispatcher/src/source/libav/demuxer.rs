@@ -258,7 +258,9 @@ impl Demuxer {
             return Ok(Some(Event::Stream(self.info.clone())));
         }
         loop {
-            if let Some(event) = self.pending.pop_front() {
+            if !self.awaits_times()
+                && let Some(event) = self.pending.pop_front()
+            {
                 return Ok(Some(event));
             }
             self.renew_patience();
@@ -305,6 +307,9 @@ impl Demuxer {
                 arrival: live.then(now),
                 hidden: flags & ffi::AV_PKT_FLAG_DISCARD as c_int != 0,
             };
+            if self.awaits_times() {
+                self.date_earlier(&unit);
+            }
             self.saw_pts |= unit.pts.is_some();
             if changed {
                 self.pending.push_back(Event::Stream(self.info.clone()));

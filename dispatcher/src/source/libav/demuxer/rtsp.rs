@@ -6,11 +6,14 @@ use std::ptr;
 use detektor_contract::Fault;
 use ffmpeg::ffi;
 
-use super::{Demuxer, ETIMEDOUT, Patience, error, interrupt, set};
-use crate::source::SourceError;
+use super::{Demuxer, ETIMEDOUT, Event, Patience, error, interrupt, set};
+use crate::source::{AccessUnit, SourceError};
 
 /// Bytes that the kernel holds while we are busy, as far as it allows: a key frame of 4K comes at once.
 const SOCKET_BYTES: &str = "4194304";
+
+/// Pictures without a time after which no time is waited for.
+const MOST_UNDATED: usize = 16;
 
 impl Demuxer {
     /// Asks the camera for its video streams.
@@ -60,6 +63,23 @@ impl Demuxer {
             ffi::AVERROR_HTTP_FORBIDDEN => self.refused(&error(code), Fault::Permanent),
             _ if code == ffi::AVERROR(ETIMEDOUT) => self.silent(),
             _ => self.refused(&error(code), Fault::Transient),
+        }
+    }
+
+    /// libavformat's parser forgets the time of the first picture, so that is held back until a picture has one.
+    pub(super) fn awaits_times(&self) -> bool {
+        self.url.is_camera() && !self.saw_pts && self.pending.len() < MOST_UNDATED
+    }
+
+    /// Gives what is held back the times that its arrival before `next` suggests.
+    pub(super) fn date_earlier(&mut self, next: &AccessUnit) {
+        let (Some(mut pts), Some(mut arrival)) = (next.pts, next.arrival) else { return };
+        for event in self.pending.iter_mut().rev() {
+            if let Event::Unit(AccessUnit { pts: time, arrival: Some(came), .. }) = event {
+                let before = (arrival.monotonic - came.monotonic).as_secs_f64() * f64::from(self.info.time_scale);
+                (pts, arrival) = (pts - (before as i64).max(1), *came);
+                *time = Some(pts);
+            }
         }
     }
 
