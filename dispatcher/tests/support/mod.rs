@@ -15,13 +15,8 @@ pub struct Server {
 impl Server {
     /// Starts one on a port that is free, and waits until it listens.
     pub fn start(arguments: &[&str]) -> Self {
-        Self::start_at(0, arguments)
-    }
-
-    /// Starts one on this port.
-    pub fn start_at(port: u16, arguments: &[&str]) -> Self {
         let mut process = Command::new("/usr/bin/python3")
-            .args([SCRIPT, "--port", &port.to_string()])
+            .arg(SCRIPT)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -31,10 +26,6 @@ impl Server {
         let ready = lines.next().expect("the server ended").unwrap();
         let port = ready.strip_prefix("ready ").and_then(|port| port.parse().ok()).expect("a port");
         Self { process, port }
-    }
-
-    pub fn port(&self) -> u16 {
-        self.port
     }
 
     /// Its camera's URL; `user` is empty, or ends in an `@`.

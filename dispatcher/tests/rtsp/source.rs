@@ -1,5 +1,4 @@
-//! RTSP sources against a real server.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+//! What comes out of a source, and what ends it.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +9,7 @@ use detektor_dispatcher::source::{
 use detektor_media::{ParameterSets, classify};
 use tokio::time::timeout;
 
-mod support;
-use support::{Server, log};
+use crate::support::{Server, log};
 
 const BOTH: [RtspTransport; 2] = [RtspTransport::Tcp, RtspTransport::Udp];
 /// Far beyond what anything here takes: reached only if it never comes.

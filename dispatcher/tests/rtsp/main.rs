@@ -1,0 +1,6 @@
+//! RTSP cameras against a real server.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod source;
+#[path = "../support/mod.rs"]
+mod support;
