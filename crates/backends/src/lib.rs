@@ -1,12 +1,13 @@
 //! Queues, buckets and event stores: the traits, the embedded backends, and the conformance suites that hold them equal.
 //!
 //! Invariant: no type of a driver (SQL, AMQP, S3) crosses this crate's border, and nothing here knows what a message or
-//! an object means.
+//! an object means, but for [`epochs`]: a number that the store gives and the bucket keeps.
 
 pub mod bucket;
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;
 pub mod embedded;
+pub mod epochs;
 #[cfg(any(test, feature = "test-support"))]
 pub mod failing;
 pub mod folder;

@@ -4,8 +4,8 @@
 
 use async_trait::async_trait;
 use detektor_contract::{
-    CameraId, Clock, Digest, Epoch, Event, EventChange, EventId, Fault, Faulty, Label, Ledger, ObjectKey, Outcome,
-    Position, Score, Seam, TimeUs,
+    CameraId, Clock, Digest, Epoch, EpochRecord, Event, EventChange, EventId, Fault, Faulty, Label, Ledger, ObjectKey,
+    Outcome, Position, Score, Seam, TimeUs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,8 @@ impl Faulty for StoreError {
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// What kind of source an epoch is asked for.
+/// What kind of source an epoch is asked for. Either way, what is new exceeds every epoch given before and every epoch that
+/// the camera's outcomes have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EpochRequest {
     /// A file: the same content and loop always get the same epoch. Contents are numbered as they come, from 1.
@@ -218,7 +219,7 @@ pub trait EventStore: Send + Sync + 'static {
     async fn register_camera(&self, camera: &CameraId, redacted_url: &str) -> Result<()>;
     /// Says what a camera is doing.
     async fn set_camera_state(&self, camera: &CameraId, state: &CameraState) -> Result<()>;
-    /// The epoch to slice in.
+    /// The epoch to slice in. What asks for a replayable one goes through [`crate::epochs::begin`].
     async fn begin_epoch(&self, camera: &CameraId, request: EpochRequest) -> Result<Epoch>;
     /// How many segments of an epoch are confirmed by the queue: those below this number need no second publishing.
     async fn published(&self, camera: &CameraId, epoch: Epoch) -> Result<u64>;
@@ -235,8 +236,16 @@ pub trait EventStore: Send + Sync + 'static {
     async fn pending_objects(&self, limit: u32) -> Result<Vec<PendingObject>>;
     /// The objects of these are as the events say.
     async fn objects_done(&self, done: &[PendingObject]) -> Result<()>;
-    /// Empties everything that derives from outcomes and begins a new feed generation. Cameras and epochs stay.
+    /// Whether the store has yet to be filled from the bucket: it is fresh, or a reindex is under way or broke off. What it
+    /// says is then not all there is, and a reindex comes before anything else is written.
+    async fn reindex_pending(&self) -> Result<bool>;
+    /// Empties everything that derives from outcomes and begins a new feed generation. Cameras and epochs stay. From here to
+    /// [`EventStore::end_reindex`] a reindex is pending, whatever happens to this process.
     async fn begin_reindex(&self) -> Result<()>;
+    /// Gives epochs the meaning that the bucket knows, whatever they were here.
+    async fn restore_epochs(&self, records: &[EpochRecord]) -> Result<()>;
+    /// A reindex is through. Every epoch counts as published as far as it has outcomes without a hole from its first on.
+    async fn end_reindex(&self) -> Result<()>;
 
     // --- readers' part ---
 

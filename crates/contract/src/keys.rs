@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CameraId, Digest, Event, EventId, Generation, SegmentId, TimeUs};
+use crate::{CameraId, Digest, Epoch, Event, EventId, Generation, SegmentId, TimeUs};
 
 /// The name of an object in the bucket: parts of `[A-Za-z0-9._-]` joined by `/`, none of them empty, `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ impl ObjectKey {
     pub const QUARANTINE: &'static str = "quarantine/";
     /// Everything below it is a closed event.
     pub const EVENTS: &'static str = "events/";
+
+    /// Everything below it says what an epoch is.
+    pub const EPOCHS: &'static str = "epochs/";
 
     /// Reads a key that was written before.
     pub fn parse(key: &str) -> Result<Self, InvalidKey> {
@@ -68,6 +71,11 @@ impl ObjectKey {
             crate::Clock::Unix => day(event.start),
         };
         Self(format!("{}{}/{day}/{}.json", Self::EVENTS, event.camera, event.id))
+    }
+
+    /// What an epoch of a replayable source is; see [`crate::EpochRecord`].
+    pub fn epoch(camera: &CameraId, epoch: Epoch) -> Self {
+        Self(format!("{}{camera}/{:020}.json", Self::EPOCHS, epoch.0))
     }
 
     /// A job that failed for good.

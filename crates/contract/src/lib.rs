@@ -4,6 +4,7 @@
 //! output on every machine, so floats appear only inside the tracker, in operations IEEE 754 rounds exactly.
 
 mod detection;
+mod epochs;
 mod event;
 mod fault;
 mod ids;
@@ -18,6 +19,7 @@ pub mod wire;
 pub mod fold;
 
 pub use detection::{Box2, Detection, InvalidScore, Label, Score};
+pub use epochs::{EpochRecord, InvalidEpochRecord};
 pub use event::{BestLook, CloseReason, Event, EventChange, EventState};
 pub use fault::{Fault, Faulty};
 pub use ids::{CameraId, Digest, Epoch, EventId, Generation, InvalidId, Position, SegmentId, Sequence};

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use detektor_contract::{CameraId, Epoch, Event, EventId, Outcome, Position, Seam, TimeUs};
+use detektor_contract::{CameraId, Epoch, EpochRecord, Event, EventId, Outcome, Position, Seam, TimeUs};
 
 use super::{OnPurpose, Plan};
 use crate::store::{
@@ -67,8 +67,20 @@ impl EventStore for FailingStore {
         self.plan.around("objects_done", error, self.inner.objects_done(done)).await
     }
 
+    async fn reindex_pending(&self) -> Result<bool> {
+        self.plan.around("reindex_pending", error, self.inner.reindex_pending()).await
+    }
+
     async fn begin_reindex(&self) -> Result<()> {
         self.plan.around("begin_reindex", error, self.inner.begin_reindex()).await
+    }
+
+    async fn restore_epochs(&self, records: &[EpochRecord]) -> Result<()> {
+        self.plan.around("restore_epochs", error, self.inner.restore_epochs(records)).await
+    }
+
+    async fn end_reindex(&self) -> Result<()> {
+        self.plan.around("end_reindex", error, self.inner.end_reindex()).await
     }
 
     async fn cameras(&self) -> Result<Vec<CameraInfo>> {

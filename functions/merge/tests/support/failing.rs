@@ -51,6 +51,7 @@ impl Bucket for FailingBucket {
         self.1.bucket()
     }
     async fn get(&self, key: &ObjectKey) -> std::result::Result<Bytes, BucketError> {
+        self.1.bucket()?;
         self.0.get(key).await
     }
     async fn get_range(&self, key: &ObjectKey, start: u64, length: u64) -> std::result::Result<Bytes, BucketError> {
@@ -99,8 +100,23 @@ impl EventStore for FailingStore {
     async fn set_published(&self, camera: &CameraId, epoch: Epoch, next: u64) -> Result<()> {
         self.0.set_published(camera, epoch, next).await
     }
+    async fn reindex_pending(&self) -> Result<bool> {
+        self.0.reindex_pending().await
+    }
     async fn begin_reindex(&self) -> Result<()> {
-        self.0.begin_reindex().await
+        self.1.store()?;
+        self.0.begin_reindex().await?;
+        self.1.store()
+    }
+    async fn restore_epochs(&self, records: &[EpochRecord]) -> Result<()> {
+        self.1.store()?;
+        self.0.restore_epochs(records).await?;
+        self.1.store()
+    }
+    async fn end_reindex(&self) -> Result<()> {
+        self.1.store()?;
+        self.0.end_reindex().await?;
+        self.1.store()
     }
     async fn cameras(&self) -> Result<Vec<CameraInfo>> {
         self.0.cameras().await

@@ -7,6 +7,7 @@ mod feed;
 mod merging;
 mod objects;
 mod outcomes;
+mod reindex;
 
 pub use cameras::*;
 pub use events::*;
@@ -14,6 +15,7 @@ pub use feed::*;
 pub use merging::*;
 pub use objects::*;
 pub use outcomes::*;
+pub use reindex::*;
 
 use std::sync::Arc;
 
@@ -72,6 +74,10 @@ macro_rules! store_conformance {
                 a_withdrawn_events_object_is_removed,
                 an_event_that_moves_leaves_no_object_behind,
                 a_reindex_writes_only_what_was_pending,
+                a_reindex_is_pending_until_it_ended,
+                restored_epochs_are_given_again,
+                an_epoch_exceeds_all_outcomes,
+                a_reindex_knows_what_is_published,
             ]
         );
     };

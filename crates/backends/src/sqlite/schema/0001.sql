@@ -108,6 +108,12 @@ CREATE TABLE feed_state (
     pruned      BIGINT  NOT NULL
 );
 
+-- A row for as long as what the bucket knows is not all in here: from the beginning, and while a reindex is under way.
+CREATE TABLE reindex_pending (
+    id  INTEGER NOT NULL PRIMARY KEY CHECK (id = 1)
+);
+INSERT INTO reindex_pending (id) VALUES (1);
+
 CREATE TABLE feed (
     position  INTEGER NOT NULL PRIMARY KEY,
     revision  BIGINT  NOT NULL,

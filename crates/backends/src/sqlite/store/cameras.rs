@@ -1,6 +1,6 @@
 //! Cameras, their epochs, and how far each is published.
 
-use detektor_contract::{CameraId, Clock, Epoch, Position, TimeUs};
+use detektor_contract::{CameraId, Clock, Epoch, EpochRecord, Position, TimeUs};
 use sqlx::SqliteConnection;
 
 use crate::sqlite::error::{Doing, column, document, number, text};
@@ -64,34 +64,38 @@ pub(super) async fn list(db: &mut SqliteConnection) -> Result<Vec<CameraInfo>> {
 /// The epoch to slice in.
 ///
 /// A content's passes have the epochs `base + pass`. The content that came last owns every epoch from its base on; any
-/// other gets a new base above all that were given.
+/// other gets a new base above all that were given, and so does every content once there are outcomes above those: another
+/// content may own them.
 pub(super) async fn begin_epoch(db: &mut SqliteConnection, camera: &CameraId, request: EpochRequest) -> Result<Epoch> {
+    if let EpochRequest::Replayable { content, pass } = request
+        && let Some(epoch) = given(db, camera, &content.to_string(), column(pass, "pass")?).await?
+    {
+        return Ok(epoch);
+    }
     let last: Option<(i64, i64, Option<String>)> =
         sqlx::query_as("SELECT epoch, base, content FROM epochs WHERE camera = $1 ORDER BY epoch DESC LIMIT 1")
             .bind(camera.as_str())
             .fetch_optional(&mut *db)
             .await
             .doing("reading the last epoch")?;
-    let above = |last: Option<i64>| last.map_or(Ok(1), |last| next(last, 1));
+    let merged: Option<i64> = sqlx::query_scalar("SELECT MAX(epoch) FROM outcomes WHERE camera = $1")
+        .bind(camera.as_str())
+        .fetch_one(&mut *db)
+        .await
+        .doing("reading the newest epoch")?;
+    let given = last.as_ref().map(|(epoch, ..)| *epoch);
+    let above = given.max(merged).map_or(Ok(1), |newest| next(newest, 1))?;
     let (epoch, base, content, pass) = match request {
         EpochRequest::Replayable { content, pass } => {
             let (content, pass) = (content.to_string(), column(pass, "pass")?);
-            if let Some(epoch) = given(db, camera, &content, pass).await? {
-                return Ok(epoch);
-            }
-            let base = match &last {
-                Some((_, base, Some(owner))) if *owner == content => *base,
-                _ => above(last.as_ref().map(|(epoch, ..)| *epoch))?,
+            let base = match last {
+                Some((_, base, Some(owner))) if owner == content && merged <= given => base,
+                _ => above,
             };
             (next(base, pass)?, base, Some(content), Some(pass))
         }
         EpochRequest::Live { now_ms } => {
-            let merged: Option<i64> = sqlx::query_scalar("SELECT MAX(epoch) FROM outcomes WHERE camera = $1")
-                .bind(camera.as_str())
-                .fetch_one(&mut *db)
-                .await
-                .doing("reading the newest epoch")?;
-            let epoch = above(last.map(|(epoch, ..)| epoch).max(merged))?.max(next(column(now_ms, "Unix time")?, 1)?);
+            let epoch = above.max(next(column(now_ms, "Unix time")?, 1)?);
             (epoch, epoch, None, None)
         }
     };
@@ -107,15 +111,36 @@ pub(super) async fn begin_epoch(db: &mut SqliteConnection, camera: &CameraId, re
     Ok(Epoch(number(epoch, "epoch")?))
 }
 
+/// Makes an epoch what the record says.
+pub(super) async fn restore_epoch(db: &mut SqliteConnection, record: &EpochRecord) -> Result<()> {
+    let (epoch, pass) = (column(record.epoch.0, "epoch")?, column(record.pass, "pass")?);
+    sqlx::query(
+        "INSERT INTO epochs (camera, epoch, base, content, pass) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (camera, epoch) DO UPDATE SET base = excluded.base, content = excluded.content,
+             pass = excluded.pass",
+    )
+    .bind(record.camera.as_str())
+    .bind(epoch)
+    .bind(epoch - pass)
+    .bind(record.content.to_string())
+    .bind(pass)
+    .execute(db)
+    .await
+    .doing("restoring an epoch")?;
+    Ok(())
+}
+
+/// The epoch that a pass of a content has. Where it came to have two, the first one counts.
 async fn given(db: &mut SqliteConnection, camera: &CameraId, content: &str, pass: i64) -> Result<Option<Epoch>> {
-    let epoch: Option<i64> =
-        sqlx::query_scalar("SELECT epoch FROM epochs WHERE camera = $1 AND content = $2 AND pass = $3")
-            .bind(camera.as_str())
-            .bind(content)
-            .bind(pass)
-            .fetch_optional(db)
-            .await
-            .doing("reading an epoch")?;
+    let epoch: Option<i64> = sqlx::query_scalar(
+        "SELECT epoch FROM epochs WHERE camera = $1 AND content = $2 AND pass = $3 ORDER BY epoch LIMIT 1",
+    )
+    .bind(camera.as_str())
+    .bind(content)
+    .bind(pass)
+    .fetch_optional(db)
+    .await
+    .doing("reading an epoch")?;
     epoch.map(|epoch| number(epoch, "epoch").map(Epoch)).transpose()
 }
 

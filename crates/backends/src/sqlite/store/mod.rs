@@ -6,11 +6,12 @@ mod feed;
 mod merge;
 mod objects;
 mod outcomes;
+mod reindex;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use detektor_contract::{CameraId, Epoch, EventId, Outcome, Position, Seam, TimeUs};
+use detektor_contract::{CameraId, Epoch, EpochRecord, EventId, Outcome, Position, Seam, TimeUs};
 use sqlx::Sqlite;
 use sqlx::pool::PoolConnection;
 
@@ -94,8 +95,13 @@ impl EventStore for SqliteStore {
         writing.commit("noting written objects").await
     }
 
+    async fn reindex_pending(&self) -> Result<bool> {
+        reindex::pending(&mut *self.read().await?).await
+    }
+
     async fn begin_reindex(&self) -> Result<()> {
         let mut writing = self.db.write().await?;
+        reindex::begin(writing.db()).await?;
         merge::empty(writing.db()).await?;
         events::unconfirm(writing.db()).await?;
         objects::restart(writing.db()).await?;
@@ -103,6 +109,20 @@ impl EventStore for SqliteStore {
         writing.commit("beginning a reindex").await?;
         self.signal.raise();
         Ok(())
+    }
+
+    async fn restore_epochs(&self, records: &[EpochRecord]) -> Result<()> {
+        let mut writing = self.db.write().await?;
+        for record in records {
+            cameras::restore_epoch(writing.db(), record).await?;
+        }
+        writing.commit("restoring epochs").await
+    }
+
+    async fn end_reindex(&self) -> Result<()> {
+        let mut writing = self.db.write().await?;
+        reindex::end(writing.db()).await?;
+        writing.commit("ending a reindex").await
     }
 
     async fn cameras(&self) -> Result<Vec<CameraInfo>> {
