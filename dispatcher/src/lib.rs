@@ -1,4 +1,137 @@
-//! Camera streams in, segment jobs out.
+//! Camera streams in, segment jobs out: demuxes, never decodes, and cuts at key frames into segments that decode alone.
+//!
+//! A [`source`] gives access units; [`ingest`] places and names them; the [`slicer`] decides where to cut; [`record`]
+//! makes jobs and markers; [`publish`] puts them into the queues. A camera of the [`Dispatcher`] is all of them in a row.
+//!
+//! Invariant: nothing here decodes a picture or knows what becomes of a segment, and a file gives the same records each
+//! time.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use detektor_backends::bucket::Bucket;
+use detektor_backends::queue::Queues;
+use detektor_backends::store::EventStore;
+use detektor_runtime::Metrics;
+use detektor_runtime::metrics::MetricsError;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+mod camera;
+pub mod ingest;
+mod metrics;
+mod pace;
+pub mod publish;
+pub mod record;
 pub mod slicer;
 pub mod source;
+
+pub use camera::{CameraConfig, CameraReport};
+pub use ingest::Cutting;
+pub use metrics::Numbers;
+pub use pace::Pace;
+pub use source::SourceUrl;
+
+use camera::{Camera, Shared};
+use publish::Outlets;
+
+/// How the dispatcher works.
+#[derive(Clone, Debug)]
+pub struct DispatcherConfig {
+    /// How streams are cut.
+    pub cutting: Cutting,
+    /// The most bytes of video that travel inside a message; larger segments are objects.
+    pub inline_bytes: usize,
+    /// A file waits while so many segments of its partition are ready for detect.
+    pub most_ready: u64,
+    /// A lost camera is said to be lost after so long, which closes its events.
+    pub lost_after: Duration,
+    /// How long to go on publishing after shutdown.
+    pub drain: Duration,
+    /// Stop the cameras once all files are through, and give up what cannot be opened at once.
+    pub until_done: bool,
+}
+
+impl Default for DispatcherConfig {
+    fn default() -> Self {
+        Self {
+            cutting: Cutting::default(),
+            inline_bytes: 4 << 20,
+            most_ready: 32,
+            lost_after: Duration::from_secs(5),
+            drain: Duration::from_secs(10),
+            until_done: false,
+        }
+    }
+}
+
+/// Watches cameras.
+pub struct Dispatcher {
+    config: DispatcherConfig,
+    outlets: Outlets,
+    numbers: Numbers,
+}
+
+impl Dispatcher {
+    /// A dispatcher that watches nothing yet.
+    ///
+    /// # Errors
+    /// If another one registered its metrics there.
+    pub fn new(
+        config: DispatcherConfig,
+        queues: Arc<dyn Queues>,
+        bucket: Arc<dyn Bucket>,
+        store: Arc<dyn EventStore>,
+        metrics: &Metrics,
+    ) -> Result<Self, MetricsError> {
+        Ok(Self { config, outlets: Outlets { queues, bucket, store }, numbers: Numbers::new(metrics)? })
+    }
+
+    /// Watches `cameras` until all files are through and, with cameras that never end, until shutdown. Then publishes
+    /// what is whole. Reports in the order of `cameras`.
+    pub async fn run(self, cameras: Vec<CameraConfig>, shutdown: CancellationToken) -> Vec<CameraReport> {
+        let Self { config, outlets, numbers } = self;
+        let (abort, drain) = (CancellationToken::new(), config.drain);
+        let all = shutdown.child_token();
+        // Cancels everything when the last camera that has an end lets go of it.
+        let hold = Arc::new(all.clone().drop_guard());
+        let ends = config.until_done && !cameras.iter().all(|camera| camera.url.is_camera());
+        let order: Vec<_> = cameras.iter().map(|camera| camera.id.clone()).collect();
+        let shared = Arc::new(Shared { config, outlets, numbers, abort: abort.clone() });
+        let mut tasks = JoinSet::new();
+        for config in cameras {
+            let camera = Camera::new(config, Arc::clone(&shared), all.child_token(), Arc::clone(&hold));
+            tasks.spawn(camera.run());
+        }
+        let hold = Some(hold).filter(|_| !ends);
+
+        let deadline = async {
+            all.cancelled().await;
+            tokio::time::sleep(drain).await;
+            abort.cancel();
+            std::future::pending::<()>().await
+        };
+        let reports = async {
+            let mut reports = Vec::with_capacity(order.len());
+            while let Some(done) = tasks.join_next().await {
+                match done {
+                    Ok(report) => reports.push(report),
+                    Err(error) => tracing::error!(error = detektor_runtime::chain(&error), "a camera's task died"),
+                }
+            }
+            reports
+        };
+        let mut reports: Vec<CameraReport> = tokio::select! {
+            reports = reports => reports,
+            () = deadline => Vec::new(),
+        };
+        drop(hold);
+        for camera in order.iter().filter(|id| !reports.iter().any(|report| report.camera == **id)).collect::<Vec<_>>()
+        {
+            let error = Some("its task died".to_owned());
+            reports.push(CameraReport { camera: camera.clone(), captured: 0, segments: 0, error });
+        }
+        reports.sort_by_key(|report| order.iter().position(|id| *id == report.camera));
+        reports
+    }
+}

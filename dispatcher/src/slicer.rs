@@ -117,6 +117,11 @@ impl<T: Clone> Slicer<T> {
         self.long_gop
     }
 
+    /// Whether what comes next can be decoded.
+    pub fn decodable(&self) -> bool {
+        self.decodable
+    }
+
     /// The next finished slice.
     pub fn pop(&mut self) -> Option<Slice<T>> {
         self.out.pop_front()

@@ -53,12 +53,27 @@ pub struct Timeline {
     newest: Option<i64>,
     recent: VecDeque<i64>,
     frame: i64,
+    /// The next stamps have nothing to do with the last.
+    broken_off: bool,
 }
 
 impl Timeline {
     /// An empty timeline.
     pub fn new(limits: TimelineLimits) -> Self {
-        Self { limits, last: None, offset: 0, newest: None, recent: VecDeque::new(), frame: limits.frame.max(1) }
+        Self {
+            limits,
+            last: None,
+            offset: 0,
+            newest: None,
+            recent: VecDeque::new(),
+            frame: limits.frame.max(1),
+            broken_off: false,
+        }
+    }
+
+    /// The stream began anew: whatever its next stamps are, they go on where the last ended, as much later as time went by.
+    pub fn break_off(&mut self) {
+        self.broken_off = true;
     }
 
     /// Places the next access unit in decode order.
@@ -101,12 +116,13 @@ impl Timeline {
         let elapsed = stamps.arrival.zip(last_arrival).map_or(0, |(now, then)| (now - then).max(0));
         let scale = self.limits.time_scale.max(1);
         let back = if decoding && last_decoding { scale / 2 } else { REORDER_S * scale };
-        if step < -back || step > elapsed.saturating_add(self.limits.ahead_s.saturating_mul(scale)) {
+        let broken_off = std::mem::take(&mut self.broken_off);
+        if broken_off || step < -back || step > elapsed.saturating_add(self.limits.ahead_s.saturating_mul(scale)) {
             // The leading stamp goes on where the newest picture ended, or later if time went by.
             let placed = next.max(self.newest.unwrap_or(0).saturating_add(elapsed));
             let shown = self.shown(stamp, &stamps);
             self.offset = self.offset.saturating_add(placed.saturating_sub(shown));
-            return (placed, true);
+            return (placed, !broken_off);
         }
         (self.shown(stamp, &stamps), false)
     }
@@ -164,6 +180,17 @@ mod tests {
             assert_eq!(steps, [3_000; 4]);
             assert_eq!(placed.iter().map(|p| p.jumped).collect::<Vec<_>>(), [false, false, false, true, false]);
         }
+    }
+
+    #[test]
+    fn a_stream_that_begins_anew_goes_on_as_much_later_as_time_went_by() {
+        let mut timeline = Timeline::new(LIVE);
+        let mut place = |pts, arrival| timeline.place(Stamps { pts: Some(pts), dts: None, arrival: Some(arrival) });
+        assert_eq!([place(500, 0).pts, place(3_500, 3_000).pts], [500, 3_500]);
+        timeline.break_off();
+        let mut place = |pts, arrival| timeline.place(Stamps { pts: Some(pts), dts: None, arrival: Some(arrival) });
+        assert_eq!(place(3_600, 903_000), Placed { pts: 903_500, jumped: false });
+        assert_eq!(place(6_600, 906_000).pts, 906_500);
     }
 
     #[test]

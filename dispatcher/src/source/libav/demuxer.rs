@@ -23,11 +23,8 @@ mod rtsp;
 const CONTAINERS: [&str; 4] = ["mov", "matroska", "mpegts", "avi"];
 /// Damaged packets in a row after which a file is given up.
 const MAX_DAMAGED: u32 = 1_000;
-/// How much of a remote file's beginning and end tells it from others.
+/// How much of a remote file's beginning tells it from others.
 const IDENTITY_BYTES: i64 = 1 << 20;
-/// `whence` of POSIX's `lseek`.
-const SEEK_SET: c_int = 0;
-const SEEK_CUR: c_int = 1;
 /// Linux's numbers of these errors.
 const EAGAIN: c_int = 11;
 const ETIMEDOUT: c_int = 110;
@@ -130,42 +127,48 @@ impl Demuxer {
 
     /// Opens the bytes and says which container they are.
     fn connect(&mut self) -> Result<*const ffi::AVInputFormat, SourceError> {
+        self.io = self.open_bytes()?;
+        let mut format = ptr::null();
+        // SAFETY: `io` is open; the name is libav's own static text.
+        unsafe {
+            let code = ffi::av_probe_input_buffer2(self.io, &mut format, ptr::null(), ptr::null_mut(), 0, 0);
+            if code < 0 || format.is_null() {
+                self.check_patience()?;
+                return Err(self.no_video());
+            }
+            self.container = text((*format).name).split(',').next().unwrap_or_default().to_owned();
+        }
+        match self.container.as_str() {
+            known if CONTAINERS.contains(&known) => Ok(format),
+            "hls" => Err(self.unsupported("HLS")),
+            "mjpeg" | "mpjpeg" | "jpeg_pipe" => Err(self.unsupported("MJPEG")),
+            other => Err(self.unsupported(other)),
+        }
+    }
+
+    fn open_bytes(&mut self) -> Result<*mut ffi::AVIOContext, SourceError> {
         let location = match self.url.kind() {
             Kind::File(path) => format!("file:{}", path.display()),
             Kind::Http | Kind::Rtsp => self.url.expose().to_owned(),
         };
         let protocols = if self.url.is_file() { c"file" } else { c"http,https,httpproxy,tcp,tls" };
         let location = CString::new(location).map_err(|_| self.refused("a zero byte in its name", Fault::Permanent))?;
-        let mut options = ptr::null_mut();
+        let (mut io, mut options) = (ptr::null_mut(), ptr::null_mut());
         let patience: *mut Patience = &mut *self.patience;
         let callback = ffi::AVIOInterruptCB { callback: Some(interrupt), opaque: patience.cast() };
-        // SAFETY: every string outlives its call; the callback's argument is boxed and outlives `io`.
-        unsafe {
+        // SAFETY: every string outlives its call; the callback's argument is boxed and outlives what is opened.
+        let code = unsafe {
             set(&mut options, c"protocol_whitelist", protocols);
             if !self.url.is_file() {
                 let microseconds = CString::new(self.timeout.as_micros().to_string()).unwrap_or_default();
                 set(&mut options, c"rw_timeout", &microseconds);
             }
             let read = ffi::AVIO_FLAG_READ as c_int;
-            let code = ffi::avio_open2(&mut self.io, location.as_ptr(), read, &callback, &mut options);
+            let code = ffi::avio_open2(&mut io, location.as_ptr(), read, &callback, &mut options);
             ffi::av_dict_free(&mut options);
-            if code < 0 {
-                return Err(self.cannot_open(code));
-            }
-            let mut format = ptr::null();
-            let code = ffi::av_probe_input_buffer2(self.io, &mut format, location.as_ptr(), ptr::null_mut(), 0, 0);
-            if code < 0 || format.is_null() {
-                self.check_patience()?;
-                return Err(self.no_video());
-            }
-            self.container = text((*format).name).split(',').next().unwrap_or_default().to_owned();
-            match self.container.as_str() {
-                known if CONTAINERS.contains(&known) => Ok(format),
-                "hls" => Err(self.unsupported("HLS")),
-                "mjpeg" | "mpjpeg" | "jpeg_pipe" | "mjpeg_2000" => Err(self.unsupported("MJPEG")),
-                other => Err(self.unsupported(other)),
-            }
-        }
+            code
+        };
+        if code < 0 { Err(self.cannot_open(code)) } else { Ok(io) }
     }
 
     /// Reads the container's header.
@@ -397,36 +400,33 @@ impl Demuxer {
         self.container == "avi" && !self.saw_pts
     }
 
-    /// What tells a remote file from others: its length and its first and last bytes. None for what has no length.
+    /// What tells a remote file from others: its length and its first bytes. None for what has no length: it is live.
     pub(super) fn remote_content(&mut self) -> Result<Option<Digest>, SourceError> {
         if self.io.is_null() {
             return Ok(None);
         }
         self.renew_patience();
-        // SAFETY: `io` is open; reads go into memory of the length given.
-        unsafe {
-            let (length, place) = (ffi::avio_size(self.io), ffi::avio_seek(self.io, 0, SEEK_CUR));
-            let seekable = (*self.io).seekable & ffi::AVIO_SEEKABLE_NORMAL as c_int != 0;
-            if length <= 0 || place < 0 || !seekable {
-                return Ok(None);
-            }
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(&length.to_be_bytes());
-            let mut piece = vec![0_u8; IDENTITY_BYTES.min(length) as usize];
-            for from in [0, length - piece.len() as i64] {
-                let moved = ffi::avio_seek(self.io, from, SEEK_SET);
-                let read = ffi::avio_read(self.io, piece.as_mut_ptr(), piece.len() as c_int);
-                if moved < 0 || read != piece.len() as c_int {
-                    self.check_patience()?;
-                    return Err(self.broken("its length and what it gives do not agree"));
-                }
-                hasher.update(&piece);
-            }
-            if ffi::avio_seek(self.io, place, SEEK_SET) < 0 {
-                return Err(self.broken("it cannot be read twice"));
-            }
-            Ok(Some(Digest::of_hash(&hasher.finalize())))
+        // SAFETY: `io` is open.
+        let length = unsafe { ffi::avio_size(self.io) };
+        if length <= 0 {
+            return Ok(None);
         }
+        // A connection of its own: not every server lets us go back to the beginning.
+        let mut io = self.open_bytes()?;
+        let mut piece = vec![0_u8; IDENTITY_BYTES.min(length) as usize];
+        // SAFETY: it was opened; the piece is as long as said; it is closed on every way.
+        let read = unsafe {
+            let read = ffi::avio_read(io, piece.as_mut_ptr(), piece.len() as c_int);
+            ffi::avio_closep(&mut io);
+            read
+        };
+        if read != piece.len() as c_int {
+            self.check_patience()?;
+            return Err(self.broken("it gives less than the length it names"));
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&length.to_be_bytes()).update(&piece);
+        Ok(Some(Digest::of_hash(&hasher.finalize())))
     }
 
     fn renew_patience(&mut self) {

@@ -1,0 +1,258 @@
+//! One camera: opened, cut, published, and opened again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use detektor_backends::store::{CameraState, StoreError};
+use detektor_contract::{CameraId, DetectPolicy, EventRules, Fault, Faulty};
+use detektor_runtime::chain;
+use detektor_runtime::retry::{Backoff, Policy, RetryError, retry};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::DispatcherConfig;
+use crate::ingest::{Ingest, Ingested};
+use crate::metrics::Numbers;
+use crate::pace::Pace;
+use crate::publish::{Discipline, Ended, Outlets, Publisher};
+use crate::record::{Orders, Record, Recorder};
+use crate::source::{self, OpenOptions, Opened, SourceError, SourceUrl};
+
+mod file;
+mod live;
+
+/// The waits between tries to reach a camera.
+const RECONNECT: Policy = Policy { first: Duration::from_secs(1), cap: Duration::from_secs(30), give_up_after: None };
+
+/// A camera to be watched.
+#[derive(Clone, Debug)]
+pub struct CameraConfig {
+    /// Its name.
+    pub id: CameraId,
+    /// Where it is.
+    pub url: SourceUrl,
+    /// How fast a file is played.
+    pub pace: Pace,
+    /// How often a file is played; none plays it for ever.
+    pub passes: Option<u64>,
+    /// What to look at.
+    pub policy: DetectPolicy,
+    /// When tracks become events.
+    pub rules: EventRules,
+    /// The partition of its work.
+    pub partition: u16,
+    /// How patient to be with it.
+    pub open: OpenOptions,
+}
+
+impl CameraConfig {
+    /// A camera as it is without further ado: a file once, as fast as it can be taken.
+    pub fn new(id: CameraId, url: SourceUrl) -> Self {
+        let (policy, rules) = (DetectPolicy::default(), EventRules::default());
+        Self { id, url, pace: Pace::AsFast, passes: Some(1), policy, rules, partition: 0, open: OpenOptions::default() }
+    }
+}
+
+/// What became of a camera.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CameraReport {
+    /// Whose report it is.
+    pub camera: CameraId,
+    /// Frames captured, over all passes of a file.
+    pub captured: u64,
+    /// Segments with video.
+    pub segments: u64,
+    /// Why it failed, if it did. Without credentials.
+    pub error: Option<String>,
+}
+
+/// What all cameras share.
+pub(crate) struct Shared {
+    pub(crate) config: DispatcherConfig,
+    pub(crate) outlets: Outlets,
+    pub(crate) numbers: Numbers,
+    /// Stop publishing as well: the time to drain is over.
+    pub(crate) abort: CancellationToken,
+}
+
+/// One camera at work.
+pub(crate) struct Camera {
+    config: CameraConfig,
+    shared: Arc<Shared>,
+    /// Stop capturing this one.
+    stop: CancellationToken,
+    /// Held by everything that has an end: when the last lets go, what is live is stopped.
+    hold: Option<Arc<DropGuard>>,
+    report: CameraReport,
+    running: bool,
+    warned_of_gop: bool,
+}
+
+/// Why a camera's work ended early.
+enum End {
+    /// By shutdown.
+    Stopped,
+    /// For good.
+    Failed(String),
+}
+
+impl From<Ended> for End {
+    fn from(_: Ended) -> Self {
+        // Why is what `Publisher::finish` says.
+        Self::Stopped
+    }
+}
+
+impl Camera {
+    pub(crate) fn new(
+        config: CameraConfig,
+        shared: Arc<Shared>,
+        stop: CancellationToken,
+        hold: Arc<DropGuard>,
+    ) -> Self {
+        let report = CameraReport { camera: config.id.clone(), captured: 0, segments: 0, error: None };
+        Self { config, shared, stop, hold: Some(hold), report, running: false, warned_of_gop: false }
+    }
+
+    /// Works until the file is through, the camera fails for good, or shutdown.
+    pub(crate) async fn run(mut self) -> CameraReport {
+        let ended = self.work().await;
+        let state = match ended {
+            Ok(()) => CameraState::Ended,
+            Err(End::Stopped) => CameraState::Stopped,
+            Err(End::Failed(error)) => {
+                tracing::error!(camera = %self.config.id, error, "the camera failed");
+                self.report.error = Some(error.clone());
+                CameraState::Failed { error }
+            }
+        };
+        self.state(state).await;
+        self.report
+    }
+
+    async fn work(&mut self) -> Result<(), End> {
+        let (id, url) = (self.config.id.clone(), self.config.url.redacted());
+        let store = Arc::clone(&self.shared.outlets.store);
+        self.patiently("registering a camera", || store.register_camera(&id, &url)).await?;
+        if self.config.url.is_camera() {
+            self.hold = None;
+        }
+        let opened = self.first_open().await?;
+        match opened.content {
+            Some(content) => self.play(opened, content).await,
+            None => {
+                self.hold = None;
+                self.watch(opened).await
+            }
+        }
+    }
+
+    /// Opens the source for the first time. A file that cannot be opened has failed; a camera may come yet.
+    async fn first_open(&mut self) -> Result<Opened, End> {
+        self.state(CameraState::Connecting).await;
+        let mut backoff = Backoff::new(RECONNECT);
+        let mut said = false;
+        loop {
+            let error = match self.open().await? {
+                Ok(opened) => return Ok(opened),
+                Err(error) => error,
+            };
+            let no_hope = error.fault() == Fault::Permanent || self.config.url.is_file();
+            if no_hope || self.shared.config.until_done {
+                return Err(End::Failed(chain(&error)));
+            }
+            if !said {
+                said = true;
+                tracing::warn!(camera = %self.config.id, error = chain(&error), "the camera cannot be reached, trying on");
+                self.state(CameraState::Lost { error: chain(&error) }).await;
+            }
+            self.sleep(backoff.next_wait(None)).await?;
+        }
+    }
+
+    async fn open(&self) -> Result<Result<Opened, SourceError>, End> {
+        let open = source::open(&self.config.url, self.config.open);
+        self.stop.run_until_cancelled(open).await.ok_or(End::Stopped)
+    }
+
+    async fn sleep(&self, wait: Duration) -> Result<(), End> {
+        self.stop.run_until_cancelled(tokio::time::sleep(wait)).await.ok_or(End::Stopped)
+    }
+
+    /// Asks the store until it answers.
+    async fn patiently<T, F, Fut>(&self, what: &str, ask: F) -> Result<T, End>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, StoreError>>,
+    {
+        retry(what, &Policy::default(), &self.stop, ask).await.map_err(|error| match error {
+            RetryError::Cancelled => End::Stopped,
+            RetryError::Failed(error) => End::Failed(chain(&error)),
+        })
+    }
+
+    /// Says what the camera is doing. Nothing depends on it, so it is tried once.
+    async fn state(&mut self, state: CameraState) {
+        let running = state == CameraState::Running;
+        if running != std::mem::replace(&mut self.running, running) {
+            self.shared.numbers.running.add(if running { 1 } else { -1 });
+        }
+        if let Err(error) = self.shared.outlets.store.set_camera_state(&self.config.id, &state).await {
+            tracing::warn!(camera = %self.config.id, error = chain(&error), "the camera's state cannot be noted");
+        }
+    }
+
+    fn orders(&self) -> Orders {
+        Orders {
+            camera: self.config.id.clone(),
+            partition: self.config.partition,
+            policy: self.config.policy.clone(),
+            rules: self.config.rules,
+            inline_bytes: self.shared.config.inline_bytes,
+        }
+    }
+
+    fn publisher(&self, most_ready: Option<u64>) -> Publisher {
+        let (shutdown, abort) = (self.stop.clone(), self.shared.abort.clone());
+        let discipline = Discipline { most_ready, shutdown, abort };
+        Publisher::start(self.shared.outlets.clone(), discipline, self.shared.numbers.clone())
+    }
+
+    /// Publishes what came out of the slicer.
+    async fn forward(&mut self, ingest: &mut Ingest, recorder: &mut Recorder, to: &Publisher) -> Result<(), Ended> {
+        if let Some(error) = ingest.unreadable() {
+            tracing::warn!(camera = %self.config.id, error = chain(&error), "the stream's parameter sets cannot be read");
+        }
+        for ingested in ingest.take() {
+            let frames = recorder.frames();
+            let record = match ingested {
+                Ingested::Slice(slice, form) => recorder.slice(slice, form),
+                Ingested::Gap(back, cause) => recorder.gap(Some(back), cause),
+            };
+            self.shared.numbers.captured(recorder.frames() - frames);
+            self.send(record, to).await?;
+        }
+        if !self.warned_of_gop && ingest.long_gop() {
+            self.warned_of_gop = true;
+            let longest = self.shared.config.cutting.max;
+            tracing::warn!(
+                camera = %self.config.id,
+                "key frames are more than {longest:?} apart, so frames are decoded more than once: set the camera's key \
+                 frame interval (also: GOP length, I-frame interval) to 1 or 2 seconds"
+            );
+        }
+        Ok(())
+    }
+
+    async fn send(&self, record: Option<Record>, to: &Publisher) -> Result<(), Ended> {
+        let Some(record) = record else { return Ok(()) };
+        if let Some(error) = &record.fault {
+            tracing::warn!(camera = %self.config.id, segment = %record.id, error, "a segment cannot be written");
+        }
+        to.publish(record).await
+    }
+
+    fn count(&mut self, recorder: &Recorder) {
+        self.report.captured += recorder.frames();
+        self.report.segments += recorder.segments();
+    }
+}

@@ -1,0 +1,141 @@
+//! A camera: what it sends comes once. Lost, it is looked for; the time without it is a gap.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use detektor_backends::store::{CameraState, EpochRequest};
+use detektor_contract::{EndReason, GapCause};
+use detektor_runtime::chain;
+use detektor_runtime::retry::Backoff;
+use tokio::time::Instant;
+
+use super::{Camera, End, RECONNECT};
+use crate::ingest::Ingest;
+use crate::publish::Publisher;
+use crate::record::Recorder;
+use crate::source::{Item, Opened, Source, SourceError};
+
+/// A connection that held for so long was good: the next loss is a new one.
+const GOOD: Duration = Duration::from_secs(30);
+
+/// What a live camera is cut with.
+struct Desk {
+    ingest: Ingest,
+    recorder: Recorder,
+    publisher: Publisher,
+}
+
+impl Camera {
+    /// Watches a camera until shutdown.
+    pub(super) async fn watch(&mut self, opened: Opened) -> Result<(), End> {
+        let store = Arc::clone(&self.shared.outlets.store);
+        let camera = self.config.id.clone();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let request = EpochRequest::Live { now_ms: now.as_millis() as u64 };
+        let epoch = self.patiently("beginning an epoch", || store.begin_epoch(&camera, request)).await?;
+        let mut desk = Desk {
+            ingest: Ingest::new(self.shared.config.cutting, true),
+            recorder: Recorder::new(self.orders(), epoch, 0, true),
+            publisher: self.publisher(None),
+        };
+        let ended = self.watch_on(opened.source, &mut desk).await;
+        let reason = match &ended {
+            Ok(()) => EndReason::EndOfFile,
+            Err(End::Stopped) => EndReason::Stopped,
+            Err(End::Failed(_)) => EndReason::SourceFailed,
+        };
+        desk.ingest.end();
+        let told = match self.forward(&mut desk.ingest, &mut desk.recorder, &desk.publisher).await {
+            Ok(()) => self.send(desk.recorder.end(reason), &desk.publisher).await,
+            Err(ended) => Err(ended),
+        };
+        self.count(&desk.recorder);
+        desk.publisher.finish().await.map_err(End::Failed)?;
+        told.map_err(End::from).and(ended)
+    }
+
+    async fn watch_on(&mut self, mut source: Box<dyn Source>, desk: &mut Desk) -> Result<(), End> {
+        let mut backoff = Backoff::new(RECONNECT);
+        loop {
+            let since = Instant::now();
+            let error = self.read_live(&mut *source, desk).await?;
+            if error.is_none() && self.shared.config.until_done {
+                return Ok(());
+            }
+            drop(source);
+            if since.elapsed() > GOOD {
+                backoff.reset();
+            }
+            let (cause, error) = match error {
+                None => (GapCause::Disconnected, "the stream ended".to_owned()),
+                Some(error) => (cause(&error), chain(&error)),
+            };
+            desk.ingest.disconnected(cause);
+            self.forward(&mut desk.ingest, &mut desk.recorder, &desk.publisher).await?;
+            source = self.find_again(desk, cause, error, &mut backoff).await?;
+        }
+    }
+
+    /// Reads until the stream ends, or what it broke off with.
+    async fn read_live(&mut self, source: &mut dyn Source, desk: &mut Desk) -> Result<Option<SourceError>, End> {
+        loop {
+            let item = match self.stop.run_until_cancelled(source.next()).await.ok_or(End::Stopped)? {
+                Ok(Some(item)) => item,
+                Ok(None) => return Ok(None),
+                Err(error) => return Ok(Some(error)),
+            };
+            match item {
+                Item::Stream(info) => {
+                    desk.ingest.stream(info);
+                    self.state(CameraState::Running).await;
+                }
+                Item::Unit(unit) => desk.ingest.unit(unit),
+                Item::Lost { cause, detail } => {
+                    tracing::warn!(camera = %self.config.id, detail, "the camera lost something");
+                    desk.ingest.lost(cause);
+                }
+            }
+            self.forward(&mut desk.ingest, &mut desk.recorder, &desk.publisher).await?;
+        }
+    }
+
+    /// Looks for a lost camera until it is back. Said once, not at every try.
+    async fn find_again(
+        &mut self,
+        desk: &mut Desk,
+        cause: GapCause,
+        error: String,
+        backoff: &mut Backoff,
+    ) -> Result<Box<dyn Source>, End> {
+        tracing::warn!(camera = %self.config.id, error, "the camera is lost, looking for it");
+        self.state(CameraState::Lost { error }).await;
+        let lost = Instant::now();
+        let mut told = false;
+        loop {
+            let next_try = Instant::now() + backoff.next_wait(None);
+            let tell = lost + self.shared.config.lost_after;
+            if !told && tell <= next_try {
+                self.sleep(tell.saturating_duration_since(Instant::now())).await?;
+                told = true;
+                self.send(desk.recorder.gap(None, cause), &desk.publisher).await?;
+            }
+            self.sleep(next_try.saturating_duration_since(Instant::now())).await?;
+            match self.open().await? {
+                Ok(opened) => {
+                    tracing::info!(camera = %self.config.id, after = ?lost.elapsed(), "the camera is back");
+                    self.shared.numbers.reconnected();
+                    return Ok(opened.source);
+                }
+                Err(error) => tracing::debug!(camera = %self.config.id, error = chain(&error), "still lost"),
+            }
+        }
+    }
+}
+
+fn cause(error: &SourceError) -> GapCause {
+    match error {
+        SourceError::Silent { .. } => GapCause::Silent,
+        SourceError::Open { .. } | SourceError::Broken { .. } => GapCause::Disconnected,
+        SourceError::Empty { .. } | SourceError::Unsupported { .. } => GapCause::Malformed,
+    }
+}
