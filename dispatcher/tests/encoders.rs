@@ -15,7 +15,7 @@ use detektor_contract::{
 use detektor_dispatcher::Cutting;
 use detektor_dispatcher::ingest::{Ingest, Ingested};
 use detektor_dispatcher::record::{Orders, Record, Recorder};
-use detektor_dispatcher::source::{self, Item, OpenOptions, SourceError};
+use detektor_dispatcher::source::{self, Item, OpenOptions};
 use detektor_media::segment;
 
 fn orders() -> Orders {
@@ -24,12 +24,11 @@ fn orders() -> Orders {
     Orders { camera, partition: 3, policy, rules, inline_bytes: usize::MAX }
 }
 
-/// Everything that a file is cut into, and what it broke off with.
+/// Everything that a file is cut into.
 struct Sliced {
     records: Vec<Record>,
     frames: u64,
     long_gop: bool,
-    error: Option<SourceError>,
 }
 
 async fn slice(file: &Path) -> Sliced {
@@ -55,7 +54,8 @@ async fn slice(file: &Path) -> Sliced {
     });
     let records: Vec<Record> = records.collect();
     assert!(records.iter().all(|record| record.fault.is_none()));
-    Sliced { records, frames: recorder.frames(), long_gop, error }
+    assert!(error.is_none(), "{error:?}");
+    Sliced { records, frames: recorder.frames(), long_gop }
 }
 
 /// What a file's segments show.
@@ -106,7 +106,10 @@ fn show_segment(job: &SegmentJob, file: &Path, shown: &mut Shown) {
         (0..).zip(&samples).filter(|(ordinal, _)| job.media.counts(*ordinal)).map(|(_, sample)| sample.pts).collect();
     assert_eq!(counted.len(), job.span.frames as usize);
     let first = counted.iter().min().unwrap();
-    let decoded: Vec<(i64, String)> = pictures(file).into_iter().filter(|(pts, _)| counted.contains(pts)).collect();
+    // libav shows a file with signed composition offsets later, by the largest negative one.
+    let late = common::first_time(file) - samples.iter().map(|sample| sample.pts).min().unwrap();
+    let decoded = pictures(file).into_iter().map(|(pts, hash)| (pts - late, hash));
+    let decoded: Vec<(i64, String)> = decoded.filter(|(pts, _)| counted.contains(pts)).collect();
     assert_eq!(decoded.len(), counted.len(), "segment {} does not decode by itself", job.id);
     for (pts, hash) in decoded {
         shown.hashes.push(hash);
@@ -123,7 +126,13 @@ async fn check(file: PathBuf) -> (Sliced, Shown) {
     assert_eq!(shown.hashes.len(), wanted.len());
     assert_eq!(shown.hashes.iter().collect::<Vec<_>>(), wanted_hashes);
     assert_eq!(sliced.frames - shown.undecodable, count_frames(&file));
-    assert!(shown.times.windows(2).all(|w| w[0] < w[1]));
+    // AVI has no times of its own.
+    if file.extension().is_none_or(|kind| kind != "avi") {
+        let scale = common::time_scale(&file);
+        let wanted = wanted.iter().map(|(pts, _)| (pts - wanted[0].0) * 1_000_000 / scale);
+        let times = shown.times.iter().map(|time| time.since(shown.times[0]));
+        assert!(times.zip(wanted).all(|(time, wanted)| (time - wanted).abs() <= 1), "{:?}", shown.times);
+    }
     if shown.undecodable == 0 {
         assert_eq!(shown.times.first(), Some(&TimeUs(0)));
     }
@@ -222,7 +231,7 @@ async fn a_movie_with_an_edit_list() {
     assert!(packets.lines().filter(|flags| flags.contains('D')).count() > 3, "nothing is hidden:\n{packets}");
     let (_, shown) = check(file).await;
     assert!(shown.jobs[0].media.pre_roll > 0);
-    assert_even(&shown);
+    assert!(shown.jobs.iter().any(|job| !job.media.hidden.is_empty()), "and none between those that are shown");
 }
 
 #[tokio::test]
@@ -237,12 +246,10 @@ async fn an_avi_with_b_frames() {
 
 #[tokio::test]
 async fn a_variable_frame_rate() {
-    let filter = "-vf select='not(mod(n,7))+not(mod(n,5))',setpts=PTS+0.02/TB*mod(N,2) -vsync vfr";
+    let filter = "-vf select='mod(n,7)*mod(n,5)',setpts='PTS+0.02/TB*mod(N,2)' -vsync vfr";
     let (_, shown) = check(encoded("variable.mkv", 8, &format!("{filter} {X264} keyint=10:bframes=2"))).await;
-    let mut steps: Vec<i64> = shown.times.windows(2).map(|w| w[1].since(w[0])).collect();
-    steps.sort_unstable();
-    steps.dedup();
-    assert!(steps.len() > 3, "{steps:?}");
+    let steps: std::collections::BTreeSet<i64> = shown.times.windows(2).map(|w| w[1].since(w[0])).collect();
+    assert!(steps.len() >= 3, "{steps:?}");
 }
 
 #[tokio::test]

@@ -73,3 +73,17 @@ pub fn count_frames(file: &Path) -> u64 {
     let count = tool("ffprobe", &[&args[..], &["-of", "csv=p=0", file.to_str().unwrap()]].concat());
     count.lines().next().unwrap().trim_matches(',').parse().unwrap()
 }
+
+/// The earliest presentation time of a file's packets, in ticks of its stream.
+pub fn first_time(file: &Path) -> i64 {
+    let args = ["-v", "fatal", "-select_streams", "v:0", "-show_entries", "packet=pts", "-of", "csv=p=0"];
+    let times = tool("ffprobe", &[&args[..], &[file.to_str().unwrap()]].concat());
+    times.lines().map(|line| line.trim_matches(',').parse::<i64>().unwrap()).min().unwrap()
+}
+
+/// Ticks a second of a file's stream, rounded.
+pub fn time_scale(file: &Path) -> i64 {
+    let args = ["-v", "fatal", "-select_streams", "v:0", "-show_entries", "stream=time_base", "-of", "csv=p=0"];
+    let base = tool("ffprobe", &[&args[..], &[file.to_str().unwrap()]].concat());
+    base.lines().next().unwrap().trim_matches(',').trim_start_matches("1/").parse().unwrap()
+}
