@@ -187,6 +187,15 @@ pub enum Put {
     Ignored,
 }
 
+/// That outcomes wait behind a hole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Since when, in Unix microseconds.
+    pub since: i64,
+    /// The furthest outcome that has waited for so long. Others may have come since, before it or behind it.
+    pub until: Position,
+}
+
 /// What a transaction does to one camera.
 #[derive(Clone, Debug)]
 pub struct CameraUpdate {
@@ -200,8 +209,8 @@ pub struct CameraUpdate {
     pub ledger: Ledger,
     /// Capture time and clock of the newest applied frame's end.
     pub merged_until: Option<(TimeUs, Clock)>,
-    /// Since when (Unix microseconds) an outcome behind a hole waits; none if none does.
-    pub waiting_since: Option<i64>,
+    /// What waits behind a hole; none if nothing does.
+    pub waiting: Option<Waiting>,
     /// Checkpoints behind this position are no longer true; none on the ordinary way.
     pub refolded_from: Option<Option<Position>>,
     /// New checkpoints: positions and states.
@@ -315,8 +324,10 @@ pub trait MergeTx: Send {
     async fn put(&mut self, outcome: &Outcome) -> Result<Put>;
     /// The fold's state as last saved.
     async fn head(&mut self, camera: &CameraId) -> Result<Option<Vec<u8>>>;
-    /// Since when (Unix microseconds) an outcome behind a hole waits.
-    async fn waiting_since(&mut self, camera: &CameraId) -> Result<Option<i64>>;
+    /// What waits behind a hole.
+    async fn waiting(&mut self, camera: &CameraId) -> Result<Option<Waiting>>;
+    /// The place of the camera's last outcome.
+    async fn last_outcome(&mut self, camera: &CameraId) -> Result<Option<Position>>;
     /// The newest checkpoint before `position`, and its place.
     async fn checkpoint_before(&mut self, camera: &CameraId, position: Position)
     -> Result<Option<(Position, Vec<u8>)>>;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use detektor_backends::store::{CameraUpdate, EventStore, MergeTx, Put};
+use detektor_backends::store::{CameraUpdate, EventStore, MergeTx, Put, Waiting};
 use detektor_contract::fold::{CameraFold, Seams, diff};
-use detektor_contract::{CameraId, Event, EventChange, EventId, Outcome, Position};
+use detektor_contract::{CameraId, Epoch, Event, EventChange, EventId, Outcome, Position};
 
 use crate::error::{Doing, MergeError};
 
@@ -14,6 +14,8 @@ const PAGE: u32 = 64;
 const MOST_IN_ONE: u64 = 2_048;
 /// A checkpoint at every multiple of this in an epoch, and where an epoch ends.
 const CHECKPOINT_EVERY: u64 = 32;
+/// Behind every outcome.
+const END: Position = Position { epoch: Epoch(u64::MAX), sequence: u64::MAX };
 
 /// What to do where outcomes are missing.
 #[derive(Clone, Copy, Debug)]
@@ -82,27 +84,24 @@ pub(crate) async fn fold(
     holes: Holes,
     tell: bool,
 ) -> Result<Step, MergeError> {
-    let waited = tx.waiting_since(camera).await.doing("reading since when a camera waits")?;
+    let waited = tx.waiting(camera).await.doing("reading since when a camera waits")?;
     let head = tx.head(camera).await.doing("reading a camera's head")?;
-    let (mut walk, known) = match head.as_deref().map(CameraFold::from_bytes) {
-        None => (Walk::new(CameraFold::new(camera.clone()), None), None),
-        Some(Ok(fold)) if changed.is_none_or(|changed| Some(changed) > fold.frontier()) => {
-            let frontier = fold.frontier();
-            (Walk::new(fold, None), frontier)
-        }
-        Some(Ok(fold)) => (back_to(tx, camera, changed, fold.frontier()).await?, fold.frontier()),
+    let mut walk = match head.as_deref().map(CameraFold::from_bytes) {
+        None => Walk::new(CameraFold::new(camera.clone()), None),
+        Some(Ok(fold)) if changed.is_none_or(|changed| Some(changed) > fold.frontier()) => Walk::new(fold, None),
+        Some(Ok(fold)) => back_to(tx, camera, changed, fold.frontier()).await?,
         Some(Err(error)) => {
             // Another release wrote it. All of it follows from the outcomes.
             tracing::info!(%camera, %error, "folding the camera's outcomes from the start");
             let frontier = store.frontier(camera).await.doing("reading how far a camera is folded")?;
-            (back_to(tx, camera, None, frontier).await?, frontier)
+            back_to(tx, camera, None, frontier).await?
         }
     };
     walk.seams = tx.seams(camera).await.doing("reading seams")?.into_iter().collect();
-    let waiting_since = walk.through(tx, camera, known, waited, holes).await?;
+    let waiting = walk.through(tx, camera, waited, holes).await?;
     let step = walk.step();
-    if step.applied > 0 || walk.again.is_some() || waiting_since != waited {
-        tx.update(walk.update(camera, waiting_since), tell).await.doing("writing what a fold did")?;
+    if step.applied > 0 || walk.again.is_some() || waiting != waited {
+        tx.update(walk.update(camera, waiting), tell).await.doing("writing what a fold did")?;
     }
     Ok(step)
 }
@@ -157,8 +156,12 @@ struct Walk {
 
 /// Why a walk stopped.
 enum Stop {
+    /// There is nothing more.
     End,
+    /// Something is missing.
     Hole,
+    /// That is enough for one transaction.
+    Full,
 }
 
 impl Walk {
@@ -176,40 +179,50 @@ impl Walk {
         }
     }
 
-    /// Goes as far as nothing is missing, and over a hole that was waited for long enough. Answers since when a hole is
-    /// waited for, if one is.
+    /// Goes as far as nothing is missing, and over what was waited for long enough: all holes before an outcome that has
+    /// waited out the patience. What came while it waited begins to wait then. Answers what still waits.
     async fn through(
         &mut self,
         tx: &mut dyn MergeTx,
         camera: &CameraId,
-        known: Option<Position>,
-        waited: Option<i64>,
+        waited: Option<Waiting>,
         holes: Holes,
-    ) -> Result<Option<i64>, MergeError> {
+    ) -> Result<Option<Waiting>, MergeError> {
         let (now, patience) = match holes {
             Holes::Pass => {
-                self.go(tx, camera, u64::MAX).await?;
+                self.go(tx, camera, Some(END)).await?;
                 return Ok(None);
             }
             Holes::Wait { now, patience } => (now, patience),
         };
-        let Stop::Hole = self.go(tx, camera, 0).await? else { return Ok(None) };
-        // The same hole as before, unless the frontier has moved.
-        let since = waited.filter(|_| self.fold.frontier() == known).unwrap_or(now);
-        if now.saturating_sub(since) < patience {
-            return Ok(Some(since));
+        let mut over = None;
+        loop {
+            match self.go(tx, camera, over).await? {
+                Stop::End => return Ok(None),
+                Stop::Full => return Ok(waited),
+                Stop::Hole => {}
+            }
+            // It may be another hole than before, as long as the same outcome is behind it.
+            let behind = waited.filter(|waited| over.is_none() && Some(waited.until) > self.fold.frontier());
+            let Some(still) = behind else {
+                let last = tx.last_outcome(camera).await.doing("reading the last outcome's place")?;
+                return Ok(last.map(|until| Waiting { since: now, until }));
+            };
+            if now.saturating_sub(still.since) < patience {
+                return Ok(Some(still));
+            }
+            over = Some(still.until);
         }
-        // Only this one: what comes behind it may be on its way.
-        Ok(match self.go(tx, camera, 1).await? {
-            Stop::Hole => Some(now),
-            Stop::End => None,
-        })
     }
 
-    /// Applies outcomes in order, passing over at most `holes` holes beyond where the fold has been before.
-    async fn go(&mut self, tx: &mut dyn MergeTx, camera: &CameraId, holes: u64) -> Result<Stop, MergeError> {
+    /// Applies outcomes in order. Beyond where the fold has been before, it passes over those holes that are before `over`.
+    async fn go(
+        &mut self,
+        tx: &mut dyn MergeTx,
+        camera: &CameraId,
+        over: Option<Position>,
+    ) -> Result<Stop, MergeError> {
         let until = self.again.as_ref().and_then(|again| again.until);
-        let mut left = holes;
         loop {
             let page = tx.outcomes_after(camera, self.fold.frontier(), PAGE).await.doing("reading outcomes")?;
             for outcome in &page {
@@ -217,13 +230,12 @@ impl Walk {
                 let been_here = until.is_some_and(|until| at <= until);
                 if !been_here && self.applied >= MOST_IN_ONE {
                     self.more = true;
-                    return Ok(Stop::End);
+                    return Ok(Stop::Full);
                 }
                 if !been_here && !self.fold.expects(at) {
-                    if left == 0 {
+                    if over.is_none_or(|over| at > over) {
                         return Ok(Stop::Hole);
                     }
-                    left -= 1;
                     self.passed += 1;
                 }
                 self.apply(outcome);
@@ -272,7 +284,7 @@ impl Walk {
         }
     }
 
-    fn update(self, camera: &CameraId, waiting_since: Option<i64>) -> CameraUpdate {
+    fn update(self, camera: &CameraId, waiting: Option<Waiting>) -> CameraUpdate {
         let (refolded_from, changes) = match self.again {
             None => (None, self.changes),
             Some(Again { from, touched, open, .. }) => {
@@ -290,7 +302,7 @@ impl Walk {
             frontier: self.fold.frontier(),
             ledger: self.fold.ledger().clone(),
             merged_until: self.fold.merged_until(),
-            waiting_since,
+            waiting,
             refolded_from,
             checkpoints: self.checkpoints,
             changes,

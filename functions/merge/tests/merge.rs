@@ -80,6 +80,37 @@ async fn a_hole_is_waited_for_and_a_late_outcome_is_as_if_it_had_been_there() {
 }
 
 #[tokio::test]
+async fn holes_that_something_has_waited_behind_for_long_are_passed_together() {
+    let world = World::new().await;
+    let function = world.merge();
+    let mut footage = Footage::file();
+    footage.quiet(20);
+    let of = |sequences: &[usize]| sequences.iter().map(|n| footage.outcomes[*n].clone()).collect::<Vec<_>>();
+    let at = async || world.frontier().await.map(|at| at.sequence);
+    // Missing: 1, 3, 5. What comes later is behind 9, and before 7.
+    merge(&function, &of(&[0, 2, 7])).await.unwrap();
+    world.pass(Duration::from_secs(6));
+    merge(&function, &of(&[4, 6, 10])).await.unwrap();
+    assert_eq!(at().await, Some(0));
+    // That the first hole closes is no reason for 7 to wait any longer.
+    world.pass(Duration::from_secs(3));
+    merge(&function, &of(&[1])).await.unwrap();
+    assert_eq!(at().await, Some(2));
+    world.pass(Duration::from_millis(999));
+    assert_eq!(function.sweep().await.unwrap(), 0);
+    world.pass(Duration::from_millis(1));
+    assert_eq!(function.sweep().await.unwrap(), 1);
+    assert_eq!((at().await, world.ledger().await.holes), (Some(7), 2));
+    // 10 begins to wait when 7 is through.
+    world.pass(Duration::from_millis(9_999));
+    assert_eq!((function.sweep().await.unwrap(), at().await), (0, Some(7)));
+    world.pass(Duration::from_millis(1));
+    assert_eq!((function.sweep().await.unwrap(), at().await), (1, Some(10)));
+    merge(&function, &footage.outcomes).await.unwrap();
+    world.agrees_with(&footage.project()).await;
+}
+
+#[tokio::test]
 async fn a_message_that_cannot_be_read_costs_only_itself() {
     let world = World::new().await;
     let record = record();
@@ -181,7 +212,7 @@ async fn a_state_of_another_release_is_folded_again() {
         frontier: Some(record[5].id.position()),
         ledger: Ledger::default(),
         merged_until: None,
-        waiting_since: None,
+        waiting: None,
         refolded_from: None,
         checkpoints: vec![(record[0].id.position(), vec![255])],
         changes: Vec::new(),

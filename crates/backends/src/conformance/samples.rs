@@ -129,7 +129,7 @@ pub fn update(camera: &CameraId, frontier: Position) -> CameraUpdate {
         frontier: Some(frontier),
         ledger: Ledger { captured: frontier.sequence * 2 + 2, ..Ledger::default() },
         merged_until: Some((TimeUs((frontier.sequence as i64 + 1) * SECOND), Clock::Media)),
-        waiting_since: None,
+        waiting: None,
         refolded_from: None,
         checkpoints: Vec::new(),
         changes: Vec::new(),

@@ -6,7 +6,7 @@ use detektor_contract::{CameraId, Epoch, EpochRecord, Event, EventId, Outcome, P
 use super::{OnPurpose, Plan};
 use crate::store::{
     CameraInfo, CameraState, CameraUpdate, EpochRequest, EventCursor, EventFilter, EventStore, Feed, FeedPosition,
-    MergeTx, Order, PendingObject, Put, StoreError, StoredEvent,
+    MergeTx, Order, PendingObject, Put, StoreError, StoredEvent, Waiting,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -169,8 +169,12 @@ impl MergeTx for FailingMerge {
         self.plan.around("head", error, self.inner.head(camera)).await
     }
 
-    async fn waiting_since(&mut self, camera: &CameraId) -> Result<Option<i64>> {
-        self.plan.around("waiting_since", error, self.inner.waiting_since(camera)).await
+    async fn waiting(&mut self, camera: &CameraId) -> Result<Option<Waiting>> {
+        self.plan.around("waiting", error, self.inner.waiting(camera)).await
+    }
+
+    async fn last_outcome(&mut self, camera: &CameraId) -> Result<Option<Position>> {
+        self.plan.around("last_outcome", error, self.inner.last_outcome(camera)).await
     }
 
     async fn checkpoint_before(

@@ -122,7 +122,7 @@ pub async fn settle(store: &dyn EventStore, camera: &CameraId, outcomes: &[Outco
         frontier: fold.frontier(),
         ledger: fold.ledger().clone(),
         merged_until: fold.merged_until(),
-        waiting_since: None,
+        waiting: None,
         refolded_from: None,
         checkpoints: Vec::new(),
         changes,

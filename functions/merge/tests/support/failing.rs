@@ -189,9 +189,13 @@ impl MergeTx for FailingTx {
         self.1.store()?;
         self.0.head(camera).await
     }
-    async fn waiting_since(&mut self, camera: &CameraId) -> Result<Option<i64>> {
+    async fn waiting(&mut self, camera: &CameraId) -> Result<Option<Waiting>> {
         self.1.store()?;
-        self.0.waiting_since(camera).await
+        self.0.waiting(camera).await
+    }
+    async fn last_outcome(&mut self, camera: &CameraId) -> Result<Option<Position>> {
+        self.1.store()?;
+        self.0.last_outcome(camera).await
     }
     async fn checkpoint_before(
         &mut self,

@@ -7,21 +7,21 @@ use detektor_contract::{CameraId, EventChange, Position};
 use super::{begin, merge};
 use crate::conformance::samples::{at, camera, changing, event, result, update};
 use crate::conformance::{Bench, not_yet, soon};
-use crate::store::{CameraUpdate, EventStore, MergeTx};
+use crate::store::{CameraUpdate, EventStore, MergeTx, Waiting};
 
 pub async fn a_merge_saves_a_cameras_state(bench: &mut impl Bench<dyn EventStore>) {
     let store = bench.backend();
     let gate = camera("gate");
     let mut first = begin(&store, &gate).await;
     assert_eq!(first.head(&gate).await.unwrap(), None);
-    assert_eq!(first.waiting_since(&gate).await.unwrap(), None);
+    assert_eq!(first.waiting(&gate).await.unwrap(), None);
     first.commit().await.unwrap();
     assert_eq!(store.frontier(&gate).await.unwrap(), None);
-    let state = CameraUpdate { waiting_since: Some(77), ..update(&gate, at(3, 4)) };
+    let state = CameraUpdate { waiting: Some(Waiting { since: 77, until: at(4, 5) }), ..update(&gate, at(3, 4)) };
     merge(&store, &[], state.clone(), true).await;
     let mut second = begin(&store, &gate).await;
     assert_eq!(second.head(&gate).await.unwrap(), Some(state.head.clone()));
-    assert_eq!(second.waiting_since(&gate).await.unwrap(), Some(77));
+    assert_eq!(second.waiting(&gate).await.unwrap(), Some(Waiting { since: 77, until: at(4, 5) }));
     drop(second);
     assert_eq!(store.frontier(&gate).await.unwrap(), Some(at(3, 4)));
     assert_eq!(store.frontier(&camera("other")).await.unwrap(), None);
@@ -124,7 +124,16 @@ pub async fn merges_in_opposite_order_do_not_block_each_other(bench: &mut impl B
 pub async fn cameras_that_wait_are_listed(bench: &mut impl Bench<dyn EventStore>) {
     let store = bench.backend();
     for (name, since) in [("a", Some(50)), ("b", None), ("c", Some(10)), ("d", Some(51))] {
-        merge(&store, &[], CameraUpdate { waiting_since: since, ..update(&camera(name), at(1, 0)) }, true).await;
+        merge(
+            &store,
+            &[],
+            CameraUpdate {
+                waiting: since.map(|since| Waiting { since, until: at(1, 5) }),
+                ..update(&camera(name), at(1, 0))
+            },
+            true,
+        )
+        .await;
     }
     let mut waiting = store.waiting_cameras(50).await.unwrap();
     waiting.sort_unstable();

@@ -25,8 +25,10 @@ CREATE TABLE cameras (
     ledger             TEXT NOT NULL,
     merged_until       BIGINT,
     merged_clock       TEXT,
-    -- Unix microseconds.
-    waiting_since      BIGINT
+    -- Unix microseconds, and the place of the furthest outcome that has waited since then.
+    waiting_since      BIGINT,
+    waiting_epoch      BIGINT,
+    waiting_sequence   BIGINT
 );
 CREATE INDEX cameras_waiting ON cameras (waiting_since) WHERE waiting_since IS NOT NULL;
 

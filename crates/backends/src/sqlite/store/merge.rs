@@ -11,7 +11,7 @@ use super::outcomes::columns;
 use super::{cameras, events, feed, objects, outcomes};
 use crate::sqlite::Writing;
 use crate::sqlite::error::{Doing, text};
-use crate::store::{CameraUpdate, MergeTx, Put, StoreError};
+use crate::store::{CameraUpdate, MergeTx, Put, StoreError, Waiting};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -53,13 +53,21 @@ impl MergeTx for SqliteMerge {
         Ok(head.flatten())
     }
 
-    async fn waiting_since(&mut self, camera: &CameraId) -> Result<Option<i64>> {
-        let since: Option<Option<i64>> = sqlx::query_scalar("SELECT waiting_since FROM cameras WHERE id = $1")
-            .bind(camera.as_str())
-            .fetch_optional(self.writing.db())
-            .await
-            .doing("reading since when a camera waits")?;
-        Ok(since.flatten())
+    async fn waiting(&mut self, camera: &CameraId) -> Result<Option<Waiting>> {
+        let row: Option<(i64, i64, i64)> = sqlx::query_as(
+            "SELECT waiting_since, waiting_epoch, waiting_sequence FROM cameras
+             WHERE id = $1 AND waiting_since IS NOT NULL",
+        )
+        .bind(camera.as_str())
+        .fetch_optional(self.writing.db())
+        .await
+        .doing("reading since when a camera waits")?;
+        row.map(|(since, epoch, sequence)| Ok(Waiting { since, until: cameras::position(epoch, sequence)? }))
+            .transpose()
+    }
+
+    async fn last_outcome(&mut self, camera: &CameraId) -> Result<Option<Position>> {
+        outcomes::last(self.writing.db(), camera).await
     }
 
     async fn checkpoint_before(
@@ -128,9 +136,10 @@ impl MergeTx for SqliteMerge {
 
 async fn save_camera(db: &mut SqliteConnection, update: &CameraUpdate) -> Result<()> {
     let frontier = update.frontier.map(columns).transpose()?;
+    let waiting = update.waiting.map(|waiting| columns(waiting.until)).transpose()?;
     sqlx::query(
         "UPDATE cameras SET head = $2, frontier_epoch = $3, frontier_sequence = $4, ledger = $5, merged_until = $6,
-             merged_clock = $7, waiting_since = $8
+             merged_clock = $7, waiting_since = $8, waiting_epoch = $9, waiting_sequence = $10
          WHERE id = $1",
     )
     .bind(update.camera.as_str())
@@ -140,7 +149,9 @@ async fn save_camera(db: &mut SqliteConnection, update: &CameraUpdate) -> Result
     .bind(text(&update.ledger, "a ledger")?)
     .bind(update.merged_until.map(|(at, _)| at.0))
     .bind(update.merged_until.map(|(_, clock)| cameras::clock_name(clock)))
-    .bind(update.waiting_since)
+    .bind(update.waiting.map(|waiting| waiting.since))
+    .bind(waiting.map(|(epoch, _)| epoch))
+    .bind(waiting.map(|(_, sequence)| sequence))
     .execute(db)
     .await
     .doing("saving a camera's head")?;
@@ -203,7 +214,7 @@ pub(super) async fn empty(db: &mut SqliteConnection) -> Result<()> {
     sqlx::query("DELETE FROM checkpoints").execute(&mut *db).await.doing("removing checkpoints")?;
     sqlx::query(
         "UPDATE cameras SET head = NULL, frontier_epoch = NULL, frontier_sequence = NULL, ledger = '{}',
-             merged_until = NULL, merged_clock = NULL, waiting_since = NULL",
+             merged_until = NULL, merged_clock = NULL, waiting_since = NULL, waiting_epoch = NULL, waiting_sequence = NULL",
     )
     .execute(db)
     .await

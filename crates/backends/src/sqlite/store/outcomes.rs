@@ -98,6 +98,18 @@ pub(super) async fn after(
     outcomes(bodies)
 }
 
+/// The place of the last outcome.
+pub(super) async fn last(db: &mut SqliteConnection, camera: &CameraId) -> Result<Option<Position>> {
+    let row: Option<(i64, i64)> = sqlx::query_as(
+        "SELECT epoch, sequence FROM outcomes WHERE camera = $1 ORDER BY epoch DESC, sequence DESC LIMIT 1",
+    )
+    .bind(camera.as_str())
+    .fetch_optional(db)
+    .await
+    .doing("reading the last outcome's place")?;
+    row.map(|(epoch, sequence)| position(epoch, sequence)).transpose()
+}
+
 /// Outcomes from `from` on, in order.
 pub(super) async fn from(
     db: &mut SqliteConnection,
