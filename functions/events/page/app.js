@@ -24,7 +24,7 @@ const state = {
 };
 
 const cards = new Cards($("events"), open);
-const cameras = new Cameras($("cameras"), open);
+const cameras = new Cameras($("cameras"), $("all"), open);
 const detail = new Detail($("detail"), {
   step: (id, by) => {
     const ids = listed().map((event) => event.id);

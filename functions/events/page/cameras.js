@@ -1,20 +1,24 @@
 // Each camera: its state, its timeline, its ledger.
 
 import { ask } from "./api.js";
-import { h } from "./dom.js";
+import { h, refill } from "./dom.js";
 import { count, duration, time, words } from "./format.js";
 import { timeline } from "./timeline.js";
-
-const STATES = { connecting: "connecting", running: "running", lost: "lost", ended: "ended", failed: "failed", stopped: "stopped" };
 
 export class Cameras {
   #rows = new Map();
   #labels = new Set();
   #span = 86400;
 
-  constructor(place, open) {
+  /** `all` is the button that shows every camera where there are many. */
+  constructor(place, all, open) {
     this.place = place;
+    this.all = all;
     this.open = open;
+    all.addEventListener("click", () => {
+      place.classList.toggle("all");
+      this.show([...this.#rows.values()].map((row) => row.view));
+    });
   }
 
   /** Draws the timelines with these classes only (all, if empty), reaching back so many seconds on live cameras. */
@@ -39,6 +43,8 @@ export class Cameras {
       return;
     }
     this.place.querySelector(".empty")?.remove();
+    this.all.hidden = views.length <= (innerWidth < 720 ? 3 : 5);
+    this.all.textContent = this.place.classList.contains("all") ? "Show fewer cameras" : `Show all ${views.length} cameras`;
     for (const view of views) {
       const row = this.#rows.get(view.id) ?? this.#add(view);
       const moved = row.view.merged_until_s !== view.merged_until_s || row.view.gaps !== view.gaps;
@@ -84,29 +90,30 @@ export class Cameras {
   }
 
   #head({ view, head, sums }) {
-    const until = view.merged_until_s === null ? "" : `${view.clock === "unix" ? "up to" : "at"} ${time(view.merged_until_s, view.clock)}`;
-    head.replaceChildren(
+    refill(
+      head,
       h("h3", {}, view.id),
-      h("p", { class: "state", "data-state": view.state }, h("span", { class: "dot", "aria-hidden": "true" }), STATES[view.state] ?? view.state,
-        until ? h("span", { class: "until" }, until) : null),
+      h("p", { class: "state", "data-state": view.state }, h("span", { class: "dot", "aria-hidden": "true" }), view.state),
       h("p", { class: "url", title: view.url }, view.url),
       view.error ? h("p", { class: "error" }, view.error) : null,
     );
-    sums.replaceChildren(
+    refill(
+      sums,
       h("span", { class: view.closes ? "check" : "check off" }, view.closes ? "Every frame accounted for" : "Frames missing"),
-      h("span", { class: "sum" }, `${count(view.captured)} captured`),
-      h("span", { class: "sum" }, `${count(view.detected)} looked at`),
+      h("span", { class: "sum wide" }, `${count(view.captured)} captured`),
+      h("span", { class: "sum wide" }, `${count(view.detected)} looked at`),
+      view.merged_until_s === null ? null : h("span", { class: "sum until" }, `up to ${time(view.merged_until_s, view.clock)}`),
       view.gaps ? h("span", { class: "sum warn" }, `${count(view.gaps)} gap${view.gaps > 1 ? "s" : ""}`) : null,
     );
   }
 
   #draw(row) {
-    if (row.data) row.line.replaceChildren(timeline(row.data, this.#labels, this.open));
+    if (row.data) refill(row.line, timeline(row.data, this.#labels, this.open));
   }
 
   async #ledger(row) {
     try {
-      row.body.replaceChildren(...ledger(await ask(`/v1/cameras/${row.view.id}/ledger`)));
+      refill(row.body, ledger(await ask(`/v1/cameras/${row.view.id}/ledger`)));
     } catch (error) {
       row.body.replaceChildren(h("p", { class: "error" }, error.message));
     }

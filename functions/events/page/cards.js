@@ -1,13 +1,13 @@
 // The grid of events.
 
-import { boxOverlay, h } from "./dom.js";
+import { boxOverlay, h, refill } from "./dom.js";
 import { color, duration, name, percent, reason, time } from "./format.js";
 
 /** The picture of an event with its box, or a stand-in where none was kept. */
-export function picture(event, { lazy = true } = {}) {
+export function picture(event, { lazy = true, notes = [] } = {}) {
   const tint = color(event.label);
   if (!event.snapshot_url) {
-    return h("div", { class: "picture none" }, h("span", {}, "No picture kept"));
+    return h("div", { class: "picture none" }, h("span", {}, "No picture kept"), notes);
   }
   const image = h("img", {
     loading: lazy ? "lazy" : "eager",
@@ -15,8 +15,11 @@ export function picture(event, { lazy = true } = {}) {
     alt: `${name(event.label)} at ${event.camera}, ${time(event.best.at_s, event.clock)}`,
     src: `${event.snapshot_url}#${event.revision}`,
   });
-  const frame = h("div", { class: "picture" }, image, boxOverlay(event.best.picture, event.best.box, tint));
-  image.addEventListener("error", () => frame.replaceWith(h("div", { class: "picture none" }, h("span", {}, "Picture not kept any more"))));
+  const frame = h("div", { class: "picture" }, image, boxOverlay(event.best.picture, event.best.box, tint), notes);
+  image.addEventListener("error", () => {
+    frame.classList.add("none");
+    refill(frame, h("span", {}, "Picture not kept any more"), notes);
+  });
   return frame;
 }
 
@@ -44,13 +47,13 @@ function card(event, open) {
           open(event.id);
         },
       },
-      picture(event),
+      picture(event, { notes: [badge(event), h("span", { class: "length" }, length)] }),
       h(
         "div",
         { class: "facts" },
         h("p", { class: "what" }, h("span", { class: "swatch", style: { background: color(event.label) } }), label,
-          h("span", { class: "score" }, percent(event.best_score)), badge(event)),
-        h("p", { class: "where" }, h("span", { class: "camera" }, event.camera), h("time", {}, when), h("span", {}, length)),
+          h("span", { class: "score" }, percent(event.best_score))),
+        h("p", { class: "where" }, h("span", { class: "camera" }, event.camera), h("time", {}, when)),
       ),
     ),
   );

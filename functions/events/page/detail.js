@@ -4,6 +4,9 @@ import { h } from "./dom.js";
 import { badge, picture } from "./cards.js";
 import { color, count, duration, name, percent, reason, time } from "./format.js";
 
+/** A clip is no longer than this. */
+const CLIP_S = 900;
+
 export class Detail {
   #event = null;
 
@@ -39,11 +42,12 @@ export class Detail {
       return;
     }
     this.dialog.replaceChildren(this.#head(event), h("div", { class: "detail-body" },
-      h("div", { class: "clip" }, clip(event)),
+      h("div", {}, h("div", { class: "clip" }, clip(event)),
+        event.end_s - event.start_s > CLIP_S ? h("p", { class: "muted" }, "The clip shows the first 15 minutes.") : null),
       h("div", { class: "side" }, picture(event, { lazy: false }), facts(event), links(event))));
     this.dialog.style.setProperty("--picture", `${event.best.picture[0]} / ${event.best.picture[1]}`);
     if (!this.dialog.open) this.dialog.showModal();
-    this.dialog.querySelector(".close").focus({ preventScroll: true });
+    this.dialog.querySelector("h2").focus({ preventScroll: true });
     this.dialog.scrollTop = 0;
   }
 
@@ -60,7 +64,7 @@ export class Detail {
     const arrow = (label, text, by) => h("button", { type: "button", class: "quiet", "aria-label": label, title: label,
       disabled: !this.step(event.id, by), onclick: () => this.#go(by) }, text);
     return h("header", {},
-      h("h2", { id: "detail-title" }, h("span", { class: "swatch", style: { background: color(event.label) } }), name(event.label),
+      h("h2", { id: "detail-title", tabIndex: -1 }, h("span", { class: "swatch", style: { background: color(event.label) } }), name(event.label),
         h("span", { class: "at" }, ` at ${event.camera}`), badge(event)),
       h("div", { class: "tools" }, arrow("Newer event", "‹", -1), arrow("Older event", "›", 1),
         h("button", { type: "button", class: "quiet close", "aria-label": "Close", title: "Close", onclick: () => this.close() }, "✕")));

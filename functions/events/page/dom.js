@@ -24,8 +24,15 @@ function fill(element, props, children) {
     else if (/^(aria-|data-|role$)/.test(name)) element.setAttribute(name, value);
     else element[name] = value;
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...present(children));
   return element;
+}
+
+const present = (children) => children.flat().filter((child) => child !== null && child !== undefined && child !== false);
+
+/** Gives an element other children; what is null is left out. */
+export function refill(element, ...children) {
+  element.replaceChildren(...present(children));
 }
 
 /** A frame over a picture of `[width, height]` that shows where something is. */

@@ -4,8 +4,8 @@ import { h, svg } from "./dom.js";
 import { color, duration, name, tick, time, words } from "./format.js";
 
 const LANES = 4;
-const LANE_HEIGHT = 9;
-const HEIGHT = LANES * LANE_HEIGHT;
+const HEIGHT = 36;
+const TALLEST = 20;
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800];
 
 /** Labels of an axis: at most about `most`, at round times (round in local time, where the clock is the world's). */
@@ -34,20 +34,30 @@ export function timeline(data, labels, open) {
   const events = data.events.filter((event) => labels.size === 0 || labels.has(event.label));
   if (!(length > 0)) return h("p", { class: "muted line-empty" }, "Nothing looked at yet.");
 
+  // No bar is narrower than a finger can see: about 4 pixels, whatever the width.
+  const narrowest = 4000 / Math.max(280, innerWidth < 720 ? innerWidth - 50 : Math.min(innerWidth, 1400) - 310);
   const x = (s) => (Math.min(Math.max(s, data.from_s), data.until_s) - data.from_s) / length * 1000;
   const drawing = svg("svg", { viewBox: `0 0 1000 ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+  if (data.begins_s > data.from_s) {
+    const before = svg("rect", { class: "gap", x: 0, y: 0, width: x(data.begins_s), height: HEIGHT });
+    before.append(svg("title", {}, `Captured from ${time(data.begins_s, data.clock)} on`));
+    drawing.append(before);
+  }
   for (const gap of data.gaps) {
     const [begin, end] = [x(gap.from_s), x(gap.until_s ?? data.until_s)];
-    const rect = svg("rect", { class: "gap", x: begin, y: 0, width: Math.max(2, end - begin), height: HEIGHT });
+    const rect = svg("rect", { class: "gap", x: begin, y: 0, width: Math.max(narrowest / 2, end - begin), height: HEIGHT });
     const span = gap.until_s === null ? "until now" : `for ${duration(gap.until_s - gap.from_s)}`;
     rect.append(svg("title", {}, `Nothing captured from ${time(gap.from_s, data.clock)} ${span}: ${words(gap.cause)}`));
     drawing.append(rect);
   }
   const lane = lanes(events);
+  const used = 1 + Math.max(0, ...lane);
+  const height = Math.min(HEIGHT / used, TALLEST);
+  const top = (HEIGHT - used * height) / 2;
   const bars = events.map((event, index) => {
-    const begin = x(event.start_s);
-    const bar = svg("rect", { class: event.open ? "bar open" : "bar", x: begin, y: lane[index] * LANE_HEIGHT + 1.5,
-      width: Math.max(3, x(event.end_s) - begin), height: LANE_HEIGHT - 3, fill: color(event.label) });
+    const width = Math.max(narrowest, x(event.end_s) - x(event.start_s));
+    const bar = svg("rect", { class: event.open ? "bar open" : "bar", x: Math.min(x(event.start_s), 1000 - width),
+      y: top + lane[index] * height + 1, width, height: height - 2, fill: color(event.label) });
     bar.append(svg("title", {}, describe(event, data.clock)));
     bar.addEventListener("click", () => open(event.id));
     drawing.append(bar);

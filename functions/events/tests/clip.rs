@@ -9,9 +9,9 @@ use common::scene::{Scene, object};
 use common::{Answer, Bed};
 use detektor_contract::{EndReason, ObjectKey, OutcomeBody};
 
-const CLIP: &str = "/v1/events/gate.1.5.24.0/clip";
+const CLIP: &str = "/v1/events/gate.1.6.24.0/clip";
 
-/// The driveway's footage, in which the car is seen from 5.8 s to 26.4 s; every segment is kept.
+/// The driveway's footage, in which the car is seen from 6.8 s to 27.4 s; every segment is kept.
 async fn driveway() -> (Bed, Scene) {
     let bed = Bed::new().await;
     let mut scene = Scene::footage("gate");
@@ -20,7 +20,7 @@ async fn driveway() -> (Bed, Scene) {
         scene.look(true, |s| {
             let seen = footage::car(s).map(|place| object("car", footage::sure(s), place));
             // Something hardly seen, so that the video is kept before the car comes and after it has gone.
-            let noise = (2..29).contains(&second).then(|| object("bird", 0.11, [5.0, 5.0, 9.0, 9.0]));
+            let noise = (3..30).contains(&second).then(|| object("bird", 0.11, [5.0, 5.0, 9.0, 9.0]));
             seen.into_iter().chain(noise).collect()
         });
         bed.bucket.put(&ObjectKey::video(&id), video).await.unwrap();
@@ -57,10 +57,10 @@ async fn a_clip_plays_from_shortly_before_to_shortly_after() {
     assert_eq!(whole.status, StatusCode::OK, "{}", String::from_utf8_lossy(&whole.body));
     assert_eq!(whole.header("content-type"), "video/mp4");
     assert_eq!(whole.header("content-length"), whole.body.len().to_string());
-    assert_eq!(whole.header("content-disposition"), "inline; filename=\"gate.1.5.24.0.mp4\"");
+    assert_eq!(whole.header("content-disposition"), "inline; filename=\"gate.1.6.24.0.mp4\"");
     let place = |name: &[u8]| whole.body.windows(4).position(|w| w == name).unwrap();
     assert!(place(b"moov") < place(b"mdat"), "a player must not have to read to the end first");
-    // The car is there from 5.8 s to 26.4 s: segments 2 to 28 are 27 s of 30 pictures each, some of them 29 or 31.
+    // The car is there from 6.8 s to 27.4 s: segments 3 to 29 are 27 s of 30 pictures each, some of them 29 or 31.
     let (pictures, seconds) = play(&whole.body);
     assert_eq!(pictures, 27 * 30);
     assert!((26.8..27.2).contains(&seconds), "{seconds} s");
@@ -124,7 +124,7 @@ async fn what_is_not_kept_any_more_is_left_out() {
     }
     let gone = bed.get(CLIP).await;
     assert_eq!(gone.status, StatusCode::NOT_FOUND);
-    assert_eq!(gone.json()["detail"], "no video of gate.1.5.24.0 is kept");
+    assert_eq!(gone.json()["detail"], "no video of gate.1.6.24.0 is kept");
 }
 
 #[tokio::test]

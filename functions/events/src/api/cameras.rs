@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use detektor_backends::store::{CameraInfo, EventFilter, Order};
-use detektor_contract::{CameraId, Clock, Gap, TimeUs};
+use detektor_contract::{CameraId, Clock, Gap, Outcome, Position, TimeUs};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -18,6 +18,8 @@ use crate::walk::{Seen, Walk, first_of, gaps};
 const MARKERS: usize = 5_000;
 /// Events on a timeline, newest first.
 const BARS: u32 = 2_000;
+/// Outcomes among which the first frame is looked for: only markers can come before it.
+const FIRST: u32 = 4;
 /// What a timeline of a live camera shows unless asked otherwise.
 const DAY_US: i64 = 86_400_000_000;
 /// Outcomes that one answer looks through before it hands out a cursor.
@@ -163,6 +165,8 @@ pub(crate) struct Timeline {
     from_s: f64,
     /// Where it ends, in seconds.
     until_s: f64,
+    /// When the camera's first frame was captured, in seconds: before it there is nothing to show.
+    begins_s: Option<f64>,
     /// Events that overlap it, oldest first.
     events: Vec<Bar>,
     /// Whether older events are left out because there are too many.
@@ -219,12 +223,15 @@ pub(crate) async fn timeline(
     let filter = EventFilter { camera: Some(id.clone()), from: Some(from), until: Some(until), ..Default::default() };
     let events = api.store().events(&filter, Order::Descending, None, BARS + 1).await?;
     let gaps = gaps(api.store(), &id, MARKERS).await?;
+    let first = api.store().outcomes(&id, Position::default(), FIRST).await?;
+    let begins = first.iter().find_map(Outcome::span).map(|span| span.start);
     let shown = |gap: &&Gap| gap.clock == clock && gap.from < until && gap.until.is_none_or(|end| end > from);
     Ok(Json(Timeline {
         camera: id.to_string(),
         clock,
         from_s: from.seconds(),
         until_s: until.seconds(),
+        begins_s: begins.map(TimeUs::seconds),
         truncated: events.len() > BARS as usize,
         events: events.iter().take(BARS as usize).rev().map(|stored| Bar::from(&stored.event)).collect(),
         gaps: gaps.iter().filter(shown).map(GapView::from).collect(),

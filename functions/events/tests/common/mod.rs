@@ -1,8 +1,10 @@
 //! A store and a bucket in a directory of their own, the API over them, and what cameras might have seen.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
+pub mod browser;
 pub mod footage;
 pub mod scene;
+pub mod seed;
 
 use std::sync::Arc;
 

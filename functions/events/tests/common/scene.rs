@@ -3,8 +3,8 @@
 use detektor_contract::{Box2, Score, Seam};
 use detektor_contract::{
     CameraId, Clock, Detection, Digest, EndReason, EngineId, Epoch, EventRules, Failed, Fate, Frame, GapCause,
-    KeptVideo, Marker, ObjectKey, Outcome, OutcomeBody, SegmentId, SegmentResult, ShedReason, Skipped, SnapshotRef,
-    Span, TimeUs, Tombstone,
+    KeptVideo, Marker, ObjectKey, Outcome, OutcomeBody, SegmentId, SegmentResult, Skipped, SnapshotRef, Span, TimeUs,
+    Tombstone,
 };
 
 /// Frames a second.
@@ -122,10 +122,12 @@ impl Scene {
         }
     }
 
-    /// Quiet seconds as one record, where a test needs hours.
+    /// Quiet seconds as one record of a frame a second, where a test needs hours.
     pub fn long_quiet(&mut self, seconds: u32) {
-        let span = self.span(RATE * seconds, i64::from(seconds));
-        self.push(OutcomeBody::Marker(Marker::Shed { span, seam: None, reason: ShedReason::Stale }));
+        let span = self.span(seconds, i64::from(seconds));
+        let at = |i: u32| span.start.plus(i64::from(i) * SECOND);
+        let frames = (0..seconds).map(|i| Frame { at: at(i), fate: Fate::Skipped(Skipped::Quiet) }).collect();
+        self.result(span, frames, Vec::new(), None);
     }
 
     /// A segment that failed for good.
