@@ -10,6 +10,8 @@ import { Live } from "./live.js";
 
 const PAGE = 48;
 const POLL_MS = 5000;
+/** A page that stays open for weeks begins anew at so many events. */
+const MOST = 1000;
 const SPANS = [[3600, "1 h"], [21600, "6 h"], [86400, "24 h"], [604800, "7 d"]];
 
 const chosen = new URLSearchParams(location.search);
@@ -20,7 +22,9 @@ const state = {
   events: new Map(),
   next: null,
   known: new Set(chosen.getAll("label")),
-  views: [],
+  loads: 0,
+  retry: 0,
+  poll: 0,
 };
 
 const cards = new Cards($("events"), open);
@@ -46,10 +50,13 @@ function takes(event) {
 
 const filter = () => ({ camera: state.camera, label: [...state.labels] });
 
-/** Reads everything anew and follows the stream from there. */
+/** Reads everything anew and follows the stream from there. A later call overtakes an earlier one. */
 async function load() {
+  clearTimeout(state.retry);
+  const call = ++state.loads;
   try {
     const page = await ask("/v1/events", { ...filter(), limit: PAGE });
+    if (call !== state.loads) return;
     state.events = new Map(page.events.map((event) => [event.id, event]));
     state.next = page.next;
     banner("");
@@ -57,9 +64,10 @@ async function load() {
     live.follow(page.stream_from);
     route();
   } catch (error) {
+    if (call !== state.loads) return;
     banner(`${error.message}. Trying again.`);
     connection("lost");
-    setTimeout(load, POLL_MS);
+    state.retry = setTimeout(load, POLL_MS);
   }
 }
 
@@ -92,6 +100,7 @@ function heard({ change, event }) {
     // What is older than the list reaches comes with its page.
     const oldest = state.next ? Math.min(...[...state.events.values()].map((e) => e.start_s)) : -Infinity;
     if (!state.events.has(event.id) && event.start_s < oldest) return;
+    if (state.events.size >= MOST) return load();
     keep(event);
     if (detail.id === event.id) detail.show(state.events.get(event.id));
     if (change === "opened" && takes(event)) {
@@ -148,10 +157,10 @@ function narrow() {
 }
 
 async function poll() {
+  clearTimeout(state.poll);
   if (!document.hidden) {
     try {
       const { cameras: views } = await ask("/v1/cameras");
-      state.views = views;
       cameras.show(views);
       const select = $("camera");
       const ids = views.map((view) => view.id);
@@ -166,7 +175,8 @@ async function poll() {
       banner(`${error.message}. Trying again.`);
     }
   }
-  setTimeout(poll, POLL_MS);
+  clearTimeout(state.poll);
+  state.poll = setTimeout(poll, POLL_MS);
 }
 
 function connection(what) {
@@ -219,7 +229,7 @@ $("span").append(...SPANS.map(([span, text]) => h("button", {
   },
 }, text)));
 addEventListener("hashchange", route);
-document.addEventListener("visibilitychange", () => document.hidden || poll);
+document.addEventListener("visibilitychange", () => document.hidden || poll());
 
 theme(false);
 cameras.narrow(state.labels, state.span);

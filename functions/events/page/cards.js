@@ -16,6 +16,7 @@ export function picture(event, { lazy = true, notes = [] } = {}) {
     src: `${event.snapshot_url}#${event.revision}`,
   });
   const frame = h("div", { class: "picture" }, image, boxOverlay(event.best.picture, event.best.box, tint), notes);
+  image.addEventListener("load", () => frame.classList.add("loaded"));
   image.addEventListener("error", () => {
     frame.classList.add("none");
     refill(frame, h("span", {}, "Picture not kept any more"), notes);

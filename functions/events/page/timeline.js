@@ -39,7 +39,7 @@ export function timeline(data, labels, open) {
   const x = (s) => (Math.min(Math.max(s, data.from_s), data.until_s) - data.from_s) / length * 1000;
   const drawing = svg("svg", { viewBox: `0 0 1000 ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
   if (data.begins_s > data.from_s) {
-    const before = svg("rect", { class: "gap", x: 0, y: 0, width: x(data.begins_s), height: HEIGHT });
+    const before = svg("rect", { class: "before", x: 0, y: 0, width: x(data.begins_s), height: HEIGHT });
     before.append(svg("title", {}, `Captured from ${time(data.begins_s, data.clock)} on`));
     drawing.append(before);
   }

@@ -1,6 +1,6 @@
 //! The events API: REST, a resumable stream and a web page, over an event store and a bucket.
 //!
-//! [`router`] is everything that is served; health, readiness and metrics are the runtime's ([`Api::ready`] is the check). [`views`] are the JSON
+//! [`router`] is everything that is served; health, readiness and metrics are the runtime's ([`Api::watch`] keeps the check). [`views`] are the JSON
 //! shapes and [`lines`] streams them, for the API and for the command line alike.
 
 mod api;

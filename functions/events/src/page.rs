@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -22,8 +23,12 @@ macro_rules! file {
     };
 }
 
+const HTML: &str = "text/html; charset=utf-8";
+const INDEX: &str = include_str!("../page/index.html");
+const LOGOUT_HIDDEN: &str = "id=\"logout\" hidden";
+const LOGOUT: &str = "id=\"logout\"";
+
 /// Everything but the page itself holds nothing that is worth a token.
-const INDEX: File = file!("/", "text/html; charset=utf-8", "index.html");
 const PUBLIC: &[File] = &[
     file!("/page/api.js", "text/javascript; charset=utf-8", "api.js"),
     file!("/page/app.js", "text/javascript; charset=utf-8", "app.js"),
@@ -47,28 +52,34 @@ pub(crate) fn is_public(path: &str) -> bool {
 
 /// Where the page's files are.
 pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
-    PUBLIC.iter().chain([&INDEX]).map(|file| file.path)
+    PUBLIC.iter().map(|file| file.path).chain(["/"])
 }
 
 /// The page's files.
 pub(crate) fn router() -> Router<Api> {
-    PUBLIC.iter().chain([&INDEX]).fold(Router::new(), |router, file| {
-        router.route(file.path, get(move |headers: HeaderMap| async move { serve(file, &headers) }))
+    PUBLIC.iter().fold(Router::new().route("/", get(index)), |router, file| {
+        router.route(file.path, get(move |headers: HeaderMap| async move { serve(&headers, file.kind, file.content) }))
     })
 }
 
-fn serve(file: &'static File, headers: &HeaderMap) -> Response {
-    let tag = etag::of(Digest::of(file.content));
+/// The page itself; whoever had to log in can log out.
+async fn index(State(api): State<Api>, headers: HeaderMap) -> Response {
+    let html = if api.tokens().is_empty() { INDEX.to_owned() } else { INDEX.replace(LOGOUT_HIDDEN, LOGOUT) };
+    serve(&headers, HTML, html)
+}
+
+fn serve(headers: &HeaderMap, kind: &'static str, content: impl AsRef<[u8]> + Into<Body>) -> Response {
+    let tag = etag::of(Digest::of(content.as_ref()));
     let caching = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, "no-cache".to_owned())];
     if etag::matches(headers, &tag) {
         return (StatusCode::NOT_MODIFIED, caching).into_response();
     }
-    (caching, [(header::CONTENT_TYPE, file.kind)], Body::from(file.content)).into_response()
+    (caching, [(header::CONTENT_TYPE, kind)], content.into()).into_response()
 }
 
 /// The form that asks for a token; `wrong` says that the last one was not right.
 pub(crate) fn login(wrong: bool) -> Response {
     let html = LOGIN.replace("<!-- wrong -->", if wrong { WRONG } else { "" });
-    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CACHE_CONTROL, "no-store")];
+    let headers = [(header::CONTENT_TYPE, HTML), (header::CACHE_CONTROL, "no-store")];
     (StatusCode::UNAUTHORIZED, headers, html).into_response()
 }

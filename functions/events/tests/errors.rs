@@ -150,6 +150,7 @@ async fn the_login_form_trades_a_token_for_a_cookie() {
     let pair = cookie.split(';').next().unwrap();
     let inside = bed.send(Method::GET, "/", &[("cookie", pair)]).await;
     assert_eq!(inside.status, StatusCode::OK);
+    assert!(!String::from_utf8_lossy(&inside.body).contains("id=\"logout\" hidden"));
     assert_eq!(bed.send(Method::GET, "/v1/cameras", &[("cookie", pair)]).await.status, StatusCode::OK);
 
     let out = bed.send(Method::POST, "/logout", &[("cookie", pair)]).await;

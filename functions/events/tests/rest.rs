@@ -166,8 +166,27 @@ async fn the_description_names_every_path() {
     let document = body(&bed, "/v1/openapi.json").await;
     let paths: Vec<&String> = document["paths"].as_object().unwrap().keys().collect();
     insta::assert_json_snapshot!("openapi_paths", paths);
+    let text = document.to_string();
+    for reference in text.split("\"$ref\":\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(document.pointer(reference).is_some(), "{reference}");
+    }
     for path in paths.into_iter().filter(|path| *path != "/v1/events/stream") {
         let answer = bed.get(&path.replace("{id}", "gate.1.2.3.4")).await;
         assert_ne!(answer.json()["detail"], "there is nothing at this path", "{path}");
     }
+}
+
+#[tokio::test]
+async fn readiness_follows_the_store() {
+    let bed = Bed::new().await;
+    let health = detektor_runtime::http::Health::new();
+    let check = health.check("events");
+    assert!(!health.is_ready());
+    let (api, shutdown) = (bed.api.clone(), bed.shutdown.clone());
+    let watch = tokio::spawn(async move { api.watch(&check).await });
+    while !health.is_ready() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    shutdown.cancel();
+    watch.await.unwrap();
 }

@@ -16,6 +16,7 @@ use axum::middleware;
 use axum::routing::{get, post};
 use detektor_backends::bucket::Bucket;
 use detektor_backends::store::{EventStore, StoreError};
+use detektor_runtime::http::Check;
 use detektor_runtime::metrics::{Metrics as Registry, MetricsError};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,9 @@ use crate::{guard, page};
 const STREAMS: usize = 256;
 /// Clips laid out at a time; further ones wait.
 const CLIPS: usize = 4;
+/// How often readiness is looked at, and how long that may take.
+const READY_EVERY: Duration = Duration::from_secs(2);
+const READY_WITHIN: Duration = Duration::from_secs(5);
 /// The login form is the only body that is read.
 const BODY_BYTES: usize = 16 * 1024;
 
@@ -83,8 +87,23 @@ impl Api {
     }
 
     /// Whether it can answer: the store does.
+    ///
+    /// # Errors
+    /// The store's.
     pub async fn ready(&self) -> Result<(), StoreError> {
         self.0.store.ping().await
+    }
+
+    /// Keeps a readiness check true, until shutdown.
+    pub async fn watch(&self, check: &Check) {
+        let mut each = tokio::time::interval(READY_EVERY);
+        while self.0.shutdown.run_until_cancelled(each.tick()).await.is_some() {
+            match tokio::time::timeout(READY_WITHIN, self.ready()).await {
+                Ok(Ok(())) => check.pass(),
+                Ok(Err(error)) => check.fail(error.to_string()),
+                Err(_) => check.fail(format!("the event store did not answer within {} s", READY_WITHIN.as_secs())),
+            }
+        }
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn EventStore> {

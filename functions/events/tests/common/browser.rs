@@ -22,17 +22,28 @@ pub struct Served {
 
 impl Served {
     pub async fn new(bed: Bed) -> Self {
-        let listen = Listen { address: "127.0.0.1:0".parse().unwrap(), ..Listen::default() };
+        Self::at("127.0.0.1:0", bed).await
+    }
+
+    async fn at(address: &str, bed: Bed) -> Self {
+        let listen = Listen { address: address.parse().unwrap(), ..Listen::default() };
         let server = Server::bind(&listen, &Health::new(), &bed.metrics).await.unwrap().merge(bed.router());
         let address = format!("http://{}", server.address());
         let task = tokio::spawn(server.run(bed.shutdown.clone(), Duration::from_millis(200)));
         Self { address, bed, task }
     }
 
-    /// Shuts down.
-    pub async fn end(self) {
+    /// Shuts down; what was stored stays.
+    pub async fn end(self) -> Bed {
         self.bed.shutdown.cancel();
         self.task.await.unwrap();
+        self.bed
+    }
+
+    /// Serves a bed once more where it was served before.
+    pub async fn again(mut bed: Bed, address: &str) -> Self {
+        bed.reopen();
+        Self::at(address.trim_start_matches("http://"), bed).await
     }
 }
 
@@ -154,9 +165,7 @@ impl Browser {
 
     /// A picture of the window, kept with the build's files.
     pub async fn picture(&mut self, name: &str) -> PathBuf {
-        let shot = self
-            .call("Page.captureScreenshot", json!({ "format": "png", "captureBeyondViewport": name.contains("full") }))
-            .await;
+        let shot = self.call("Page.captureScreenshot", json!({ "format": "png" })).await;
         let bytes = base64::engine::general_purpose::STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         std::fs::write(&path, bytes).unwrap();

@@ -76,6 +76,13 @@ impl Bed {
         (router, self._dir)
     }
 
+    /// A new API over what is stored, as after a restart.
+    pub fn reopen(&mut self) {
+        (self.metrics, self.shutdown) = (Metrics::new(), CancellationToken::new());
+        let (store, bucket, shutdown) = (self.store.clone(), self.bucket.clone(), self.shutdown.clone());
+        self.api = Api::new(store, bucket, Options::default(), &self.metrics, shutdown).unwrap();
+    }
+
     pub fn router(&self) -> Router {
         router(self.api.clone())
     }

@@ -16,7 +16,7 @@ fn mirrored([x, y, w, h]: [f32; 4]) -> [f32; 4] {
 }
 
 /// The driveway's footage, all of it.
-async fn driveway(bed: &Bed) {
+pub async fn driveway(bed: &Bed) {
     let mut scene = Scene::footage("driveway");
     for (_, video) in footage::segments() {
         let id = scene.next();
