@@ -1,6 +1,7 @@
 //! The configuration of `detektor run`: a file, then the environment, then flags; the later one wins.
 
 mod file;
+mod merge;
 mod reader;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,6 +11,7 @@ use std::time::Duration;
 use detektor_contract::{CameraId, DetectPolicy, EventRules};
 
 pub use file::{apply_file, parse_sampling};
+pub use merge::resolve;
 pub use reader::Mistake;
 
 /// Everything `detektor run` can be told. [`Config::default`] is the only place where defaults stand.
