@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use detektor_contract::{CameraId, Sampling};
+use detektor_detect::engine::EngineKind;
 
-use crate::config::Engine;
 
 /// Camera streams in; ordered, de-duplicated detection events out.
 #[derive(Debug, Parser)]
@@ -74,9 +74,9 @@ pub struct RunArgs {
     /// A model's manifest (.toml), or its .onnx file with the manifest beside it [default: the bundled EfficientDet-Lite0]
     #[arg(long, value_name = "FILE", env = "DETEKTOR_MODEL", value_hint = ValueHint::FilePath)]
     pub model: Option<PathBuf>,
-    /// What runs the model [default: tract]
-    #[arg(long, value_enum, env = "DETEKTOR_ENGINE")]
-    pub engine: Option<Engine>,
+    /// What runs the model: tract (pure Rust) or ort (ONNX Runtime, faster) [default: tract]
+    #[arg(long, env = "DETEKTOR_ENGINE")]
+    pub engine: Option<EngineKind>,
     /// Look at so many frames a second where something moves, or at all [default: 5]
     #[arg(long, value_name = "N|all", value_parser = crate::config::parse_sampling)]
     pub detect_fps: Option<Sampling>,

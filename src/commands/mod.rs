@@ -1,3 +1,5 @@
 //! What each subcommand does.
 
+pub mod doctor;
 pub mod read;
+pub mod repair;

@@ -7,7 +7,7 @@ use detektor_contract::{CameraId, DetectPolicy, EventRules, KeepVideo, Label, Sa
 use toml::Value;
 
 use super::reader::{Mistake, Reader, boolean, fraction, list, parsed, text, whole};
-use super::{Camera, CameraDefaults, Config, Engine};
+use super::{Camera, CameraDefaults, Config};
 
 /// Reads the file at `path` into `config` and `defaults`, noting every mistake.
 pub fn apply_file(path: &Path, config: &mut Config, defaults: &mut CameraDefaults, mistakes: &mut Vec<Mistake>) {
@@ -26,7 +26,7 @@ fn apply(name: &str, content: &str, config: &mut Config, defaults: &mut CameraDe
     let mut file = Reader::new("", table, mistakes);
     set(&mut config.data_dir, file.take("data_dir", |v| text(v).map(Into::into)));
     set_some(&mut config.model, file.take("model", |v| text(v).map(Into::into)));
-    set(&mut config.engine, file.take("engine", engine));
+    set(&mut config.engine, file.take("engine", parsed));
     set_some(&mut config.workers, file.take("workers", whole(1..=1024)).map(|n| n as usize));
     set(&mut config.listen, file.take("listen", parsed));
     set(&mut config.allow_unauthenticated, file.take("allow_unauthenticated", boolean));
@@ -100,11 +100,6 @@ fn milliseconds(ms: i64) -> Duration {
 
 fn score(value: Value) -> Result<Score, String> {
     fraction(value).map(|score| Score::from_f32(score as f32))
-}
-
-fn engine(value: Value) -> Result<Engine, String> {
-    let name = text(value)?;
-    <Engine as clap::ValueEnum>::from_str(&name, false).map_err(|_| format!("{name:?}: expected \"tract\" or \"ort\""))
 }
 
 /// `detect.fps`: `"all"`, or 1 to 240.

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use detektor_contract::{CameraId, DetectPolicy, EventRules};
+use detektor_detect::engine::EngineKind;
 
 pub use file::{apply_file, parse_sampling};
 pub use merge::resolve;
@@ -22,7 +23,7 @@ pub struct Config {
     /// The model's manifest, or its `.onnx` file with the manifest beside it; none takes the bundled model.
     pub model: Option<PathBuf>,
     /// Which engine runs it.
-    pub engine: Engine,
+    pub engine: EngineKind,
     /// Threads that decode and infer; none takes one a core.
     pub workers: Option<usize>,
     /// Where the events API and the page listen.
@@ -37,15 +38,6 @@ pub struct Config {
     pub drain: Duration,
     /// The cameras.
     pub cameras: Vec<Camera>,
-}
-
-/// Which engine runs the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Engine {
-    /// Pure Rust; needs nothing else.
-    Tract,
-    /// ONNX Runtime; faster, needs its library.
-    Ort,
 }
 
 /// One camera.
@@ -72,7 +64,7 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("detektor-data"),
             model: None,
-            engine: Engine::Tract,
+            engine: EngineKind::default(),
             workers: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)),
             allow_unauthenticated: false,

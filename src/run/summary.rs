@@ -1,9 +1,9 @@
 //! What `detektor run --json` prints at the end.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use detektor_contract::{Failed, Ledger, Skipped};
+use detektor_merge::{Latencies, Percentiles};
 use serde::Serialize;
 
 /// A run in numbers.
@@ -71,29 +71,18 @@ impl CameraSummary {
     }
 }
 
-impl Quantiles {
-    /// The quantiles of what was measured, by the nearest rank.
-    pub fn of(mut measured: Vec<Duration>) -> Self {
-        measured.sort_unstable();
-        let at = |percent: usize| {
-            let rank = (measured.len() * percent).div_ceil(100).max(1);
-            measured.get(rank - 1).map(|d| (d.as_secs_f64() * 10_000.0).round() / 10.0)
+impl LatencySummary {
+    /// What merge measured.
+    pub fn new(latencies: &Latencies) -> Self {
+        let quantiles = |of: &Percentiles| match of.p50_ms > 0.0 {
+            true => Quantiles { p50: Some(rounded(of.p50_ms)), p99: Some(rounded(of.p99_ms)) },
+            false => Quantiles::default(),
         };
-        Self { p50: at(50), p99: at(99) }
+        Self { from_closed: quantiles(&latencies.from_closed), from_capture: quantiles(&latencies.from_captured) }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_by_nearest_rank() {
-        let ms = |n| Duration::from_millis(n);
-        let of = Quantiles::of((1..=200).map(ms).rev().collect());
-        assert_eq!((of.p50, of.p99), (Some(100.0), Some(198.0)));
-        let one = Quantiles::of(vec![ms(7)]);
-        assert_eq!((one.p50, one.p99), (Some(7.0), Some(7.0)));
-        assert_eq!(Quantiles::of(Vec::new()).p50, None);
-    }
+/// To a tenth.
+pub fn rounded(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
 }

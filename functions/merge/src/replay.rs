@@ -22,16 +22,21 @@ pub struct Replayed {
 }
 
 /// Puts every quarantined segment back into its detect queue, as the next generation: its result wins over the tombstone.
-/// To replay twice queues the same again, and changes nothing. `partition`: which one a camera's work goes to.
+/// To replay twice queues the same again, and changes nothing. `only`: of one camera, or of all. `partition`: which one a
+/// camera's work goes to.
 pub async fn replay(
     store: &dyn EventStore,
     bucket: &dyn Bucket,
     queues: &Arc<dyn Queues>,
+    only: Option<&CameraId>,
     partition: impl Fn(&CameraId) -> u16,
 ) -> Result<Replayed, MergeError> {
     let mut replayed = Replayed::default();
     for tombstone in store.tombstones().await.doing("reading tombstones")? {
         let id = tombstone.id.clone();
+        if only.is_some_and(|camera| *camera != id.camera) {
+            continue;
+        }
         match again(bucket, &tombstone).await {
             Ok(message) => {
                 let queue = Queue::Work(Work::Detect, partition(&id.camera));
