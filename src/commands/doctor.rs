@@ -12,7 +12,7 @@ use detektor_runtime::chain;
 
 use crate::cli::RunArgs;
 use crate::config::{self, Camera, Config};
-use crate::run::{load_model, start_detector};
+use crate::run::{load_model, try_engine};
 
 /// Less than this is soon full.
 const DISK_BYTES: u64 = 1 << 30;
@@ -92,7 +92,7 @@ async fn model(config: &Config) -> Finding {
     let model = load_model(config).map_err(|error| format!("{error:#}; see docs/models.md"))?;
     let engine = config.engine;
     let started = Instant::now();
-    let detector = tokio::task::spawn_blocking(move || start_detector(&model, engine)).await;
+    let detector = tokio::task::spawn_blocking(move || try_engine(&model, engine)).await;
     let id = detector.map_err(|error| error.to_string())?.map_err(|error| format!("{error:#}"))?;
     Ok(format!("{} on {}, ready in {:.1} s", id.model, id.engine, started.elapsed().as_secs_f64()))
 }
@@ -117,7 +117,7 @@ async fn look_at(camera: &Camera) -> Finding {
             None => return Err(format!("{}: no picture in it", url.redacted())),
         }
     }
-    match form.and_then(|form| form.sets.picture_size().map(|(w, h)| (form.sets.codec(), w, h))) {
+    match form.and_then(|form| form.sets.size().map(|(w, h)| (form.sets.codec(), w, h))) {
         Some((codec, width, height)) => Ok(format!("{codec:?} {width}x{height} from {}", url.redacted())),
         None => Ok(format!("pictures come from {}", url.redacted())),
     }

@@ -1,7 +1,9 @@
 //! `detektor run`: the whole system in one process, on embedded backends.
 
 mod app;
-mod progress;
+mod cameras;
+mod model;
+pub mod progress;
 mod summary;
 
 use std::process::ExitCode;
@@ -15,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::RunArgs;
 use crate::config;
 use app::App;
-use summary::Summary;
 
-pub use app::{detector_factory, load_model};
+pub use app::PARTITION;
+pub use model::{load_model, try_engine};
 
 /// A source failed.
 const EXIT_SOURCE: u8 = 2;
@@ -27,10 +29,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let config = config::resolve(&args)?;
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
-    let started = Instant::now();
     let app = App::build(config, shutdown).await?;
     eprintln!("detektor: the page is at http://{}/", app.address());
-    let (summary, reports) = app.run(args.until_done, args.json, started).await?;
+    let (summary, reports) = app.run(args.until_done, args.json).await?;
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
     }
@@ -41,7 +42,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 fn say_failures(reports: &[CameraReport]) {
     for report in reports {
         if let Some(error) = &report.error {
-            eprintln!("detektor: camera {}: {error}", report.camera);
+            eprintln!("detektor: camera {}: {error}", report.id);
         }
     }
 }
