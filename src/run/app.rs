@@ -9,7 +9,7 @@ use detektor_backends::embedded::{Embedded, Options};
 use detektor_backends::queue::{Depth, QueueError, Queues};
 use detektor_backends::store::{EventFilter, EventStore, FeedPosition, Order};
 use detektor_contract::names::{Queue, Work};
-use detektor_dispatcher::{CameraReport, Dispatcher};
+use detektor_dispatcher::{CameraConfig, CameraReport, Dispatcher};
 use detektor_merge::{DeadLetters, EventObjects, Merge, MergeConfig};
 use detektor_runtime::http::Server;
 use detektor_runtime::task::Supervisor;
@@ -18,7 +18,7 @@ use indicatif::ProgressBar;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::progress;
+use super::{cameras, model, progress};
 use super::summary::{CameraSummary, LatencySummary, Summary, rounded};
 use crate::config::Config;
 
@@ -45,6 +45,8 @@ pub struct App {
     data: Embedded,
     server: Server,
     supervisor: Supervisor,
+    until_done: bool,
+    cameras: Vec<CameraConfig>,
     dispatcher: Dispatcher,
     merge: Arc<Merge>,
     feed_from: FeedPosition,
@@ -52,9 +54,9 @@ pub struct App {
 
 impl App {
     /// Opens the data directory, loads the model, takes the port, starts the workers. Nothing of a camera is touched yet.
-    pub async fn build(config: Config, shutdown: CancellationToken) -> anyhow::Result<Self> {
-        let options = Options::default();
-        let data = Embedded::open(&config.data_dir, options)
+    pub async fn build(config: Config, until_done: bool, shutdown: CancellationToken) -> anyhow::Result<Self> {
+        let sources = cameras::configured(&config.cameras)?;
+        let data = Embedded::open(&config.data_dir, Options::default())
             .await
             .with_context(|| format!("the data directory {}", config.data_dir.display()))?;
         let (store, bucket, queues) = (data.store(), data.bucket(), data.queues());
@@ -62,7 +64,7 @@ impl App {
         let mut supervisor = Supervisor::new(shutdown.clone());
 
         let server = serve(&config, &data, &metrics, &health, &shutdown).await?;
-        let detect = super::model::detect(&config, data.bucket(), &metrics).await?;
+        let detect = model::detect(&config, data.bucket(), &metrics).await?;
         let hosts = Hosts { queues: &queues, metrics: &metrics, health: &health, config: &config };
         hosts.add(&mut supervisor, "detect", QUEUES[0], 1, detect.handler())?;
 
@@ -78,9 +80,10 @@ impl App {
         let (objects, stop) = (EventObjects::new(store.clone(), bucket.clone()), shutdown.clone());
         supervisor.service("event objects", async move { objects.run(stop).await });
 
-        let dispatcher = super::cameras::dispatcher(queues, bucket, store.clone(), &metrics)?;
+        let dispatching = cameras::dispatching(&config, until_done);
+        let dispatcher = Dispatcher::new(dispatching, queues, bucket, store.clone(), &metrics)?;
         let feed_from = store.feed_head().await?;
-        Ok(Self { config, shutdown, data, server, supervisor, dispatcher, merge, feed_from })
+        Ok(Self { config, shutdown, data, server, supervisor, until_done, cameras: sources, dispatcher, merge, feed_from })
     }
 
     /// Where the page and the API are.
@@ -88,10 +91,10 @@ impl App {
         self.server.address()
     }
 
-    /// Runs until shutdown, or, with `until_done`, until all files are through and merged; then drains. With `quiet`, events
-    /// are not told on standard output.
-    pub async fn run(self, until_done: bool, quiet: bool) -> anyhow::Result<(Summary, Vec<CameraReport>)> {
-        let Self { config, shutdown, data, server, mut supervisor, dispatcher, merge, feed_from } = self;
+    /// Runs until shutdown, or until all files are through and merged, if that was asked for; then drains. With `quiet`,
+    /// events are not told on standard output.
+    pub async fn run(self, quiet: bool) -> anyhow::Result<(Summary, Vec<CameraReport>)> {
+        let Self { config, shutdown, data, server, mut supervisor, until_done, cameras, dispatcher, merge, feed_from } = self;
         let (store, queues) = (data.store(), data.queues());
         let started = Instant::now();
         let before = accounted(&*store).await?;
@@ -103,7 +106,6 @@ impl App {
             server.run(stop, drain).await;
             Ok::<(), std::convert::Infallible>(())
         });
-        let cameras = super::cameras::configured(&config.cameras)?;
         let (reports, reported) = oneshot::channel();
         let stop = shutdown.clone();
         supervisor.job("cameras", async move {
@@ -143,7 +145,7 @@ impl Hosts<'_> {
         batch_max: u32,
         handler: impl Handler,
     ) -> anyhow::Result<()> {
-        let permits = if queue == QUEUES[0] { super::model::workers(self.config) as u32 + 1 } else { 1 };
+        let permits = if queue == QUEUES[0] { model::workers(self.config) as u32 + 1 } else { 1 };
         let config = HostConfig {
             permits,
             batch_max,
@@ -220,7 +222,7 @@ async fn summary(
     wall: Duration,
     before: u64,
 ) -> anyhow::Result<Summary> {
-    let error = |name: &str| reports.iter().find(|report| report.id.as_str() == name)?.error.clone();
+    let error = |name: &str| reports.iter().find(|report| report.camera.as_str() == name)?.error.clone();
     let cameras = store.cameras().await?;
     let cameras = cameras.iter().map(|camera| {
         let name = camera.id.to_string();

@@ -1,12 +1,39 @@
 //! From configured cameras to the dispatcher's.
 
-use std::sync::Arc;
-
-use detektor_backends::bucket::Bucket;
-use detektor_backends::queue::Queues;
-use detektor_backends::store::EventStore;
-use detektor_dispatcher::{CameraConfig, Dispatcher, DispatcherConfig};
-use detektor_runtime::Metrics;
+use detektor_dispatcher::source::OpenOptions;
+use detektor_dispatcher::{CameraConfig, DispatcherConfig, Pace, SourceUrl};
 
 use super::app::PARTITION;
-use crate::config::{Camera, ConfigError, Mistake};
+use crate::config::{Camera, Config, ConfigError, Mistake};
+
+/// How the dispatcher works in one process.
+pub fn dispatching(config: &Config, until_done: bool) -> DispatcherConfig {
+    DispatcherConfig { drain: config.drain, until_done, ..DispatcherConfig::default() }
+}
+
+/// The cameras, with every URL that cannot be read at once.
+pub fn configured(cameras: &[Camera]) -> Result<Vec<CameraConfig>, ConfigError> {
+    let mut mistakes = Vec::new();
+    let mut configured = Vec::with_capacity(cameras.len());
+    for camera in cameras {
+        match camera.url.parse::<SourceUrl>() {
+            Ok(url) => configured.push(one(camera, url)),
+            Err(error) => {
+                mistakes.push(Mistake { field: format!("camera {}", camera.id), problem: error.to_string() });
+            }
+        }
+    }
+    if mistakes.is_empty() { Ok(configured) } else { Err(ConfigError(mistakes)) }
+}
+
+fn one(camera: &Camera, url: SourceUrl) -> CameraConfig {
+    CameraConfig {
+        pace: if camera.real_time { Pace::RealTime } else { Pace::AsFast },
+        passes: camera.passes,
+        policy: camera.policy.clone(),
+        rules: camera.rules,
+        partition: PARTITION,
+        open: OpenOptions::default(),
+        ..CameraConfig::new(camera.id.clone(), url)
+    }
+}

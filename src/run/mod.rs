@@ -29,9 +29,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let config = config::resolve(&args)?;
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
-    let app = App::build(config, shutdown).await?;
+    let app = App::build(config, args.until_done, shutdown).await?;
     eprintln!("detektor: the page is at http://{}/", app.address());
-    let (summary, reports) = app.run(args.until_done, args.json).await?;
+    let (summary, reports) = app.run(args.json).await?;
     if args.json {
         println!("{}", serde_json::to_string(&summary)?);
     }
@@ -42,7 +42,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
 fn say_failures(reports: &[CameraReport]) {
     for report in reports {
         if let Some(error) = &report.error {
-            eprintln!("detektor: camera {}: {error}", report.id);
+            eprintln!("detektor: camera {}: {error}", report.camera);
         }
     }
 }
