@@ -44,9 +44,7 @@ async fn list(args: ReplayArgs) -> anyhow::Result<()> {
 pub async fn reindex(args: DataArgs) -> anyhow::Result<()> {
     let data = open(&args.data_dir).await?;
     let bar = progress::bar();
-    let show = |found: &Reindexed| {
-        bar.set_message(format!("{} log objects, {} outcomes, {} cameras", found.objects, found.outcomes, found.cameras));
-    };
+    let show = |found: &Reindexed| bar.set_message(progress::reindexed(found));
     let done = reindex_store(&*data.store(), &*data.bucket(), show).await;
     bar.finish_and_clear();
     data.close().await;

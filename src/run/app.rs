@@ -1,5 +1,6 @@
 //! The parts, wired to embedded backends.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,8 @@ use detektor_backends::queue::{Depth, QueueError, Queues};
 use detektor_backends::store::{EventFilter, EventStore, FeedPosition, Order};
 use detektor_contract::names::{Queue, Work};
 use detektor_dispatcher::{CameraConfig, CameraReport, Dispatcher};
-use detektor_merge::{DeadLetters, EventObjects, Merge, MergeConfig};
+use detektor_events::{Api, Tokens, router};
+use detektor_merge::{DeadLetters, EventObjects, Merge, MergeConfig, reindex};
 use detektor_runtime::http::Server;
 use detektor_runtime::task::Supervisor;
 use detektor_runtime::{Handler, Health, Host, HostConfig, Listen, Metrics};
@@ -60,10 +62,22 @@ impl App {
             .await
             .with_context(|| format!("the data directory {}", config.data_dir.display()))?;
         let (store, bucket, queues) = (data.store(), data.bucket(), data.queues());
+        if store.reindex_pending().await? {
+            let bar = progress::bar();
+            let done = reindex(&*store, &*bucket, |found| bar.set_message(progress::reindexed(found))).await;
+            bar.finish_and_clear();
+            done.context("making the event store anew from the bucket")?;
+        }
         let (metrics, health) = (Metrics::new(), Health::new());
         let mut supervisor = Supervisor::new(shutdown.clone());
 
-        let server = serve(&config, &data, &metrics, &health, &shutdown).await?;
+        let (api, listen) = api(&config, &data, &metrics, &shutdown)?;
+        let server = Server::bind(&listen, &health, &metrics).await?.merge(router(api.clone()));
+        let check = health.check("events");
+        supervisor.service("events", async move {
+            api.watch(&check).await;
+            Ok::<(), Infallible>(())
+        });
         let detect = model::detect(&config, data.bucket(), &metrics).await?;
         let hosts = Hosts { queues: &queues, metrics: &metrics, health: &health, config: &config };
         hosts.add(&mut supervisor, "detect", QUEUES[0], 1, detect.handler())?;
@@ -104,7 +118,7 @@ impl App {
         let (drain, stop) = (config.drain, shutdown.clone());
         supervisor.service("http", async move {
             server.run(stop, drain).await;
-            Ok::<(), std::convert::Infallible>(())
+            Ok::<(), Infallible>(())
         });
         let (reports, reported) = oneshot::channel();
         let stop = shutdown.clone();
@@ -161,23 +175,19 @@ impl Hosts<'_> {
     }
 }
 
-async fn serve(
-    config: &Config,
-    data: &Embedded,
-    metrics: &Metrics,
-    health: &Health,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<Server> {
+fn api(config: &Config, data: &Embedded, metrics: &Metrics, shutdown: &CancellationToken) -> anyhow::Result<(Api, Listen)> {
     let token = match &config.token_file {
         Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("token_file {}", path.display()))?),
         None => None,
     };
-    let tokens = detektor_events::Tokens::new(token.as_deref().map(str::trim), None);
-    let allow_unauthenticated = config.allow_unauthenticated || !tokens.is_empty();
-    let listen = Listen { address: config.listen, allow_unauthenticated };
-    let numbers = detektor_events::Metrics::new(metrics)?;
-    let api = detektor_events::Api::new(data.store(), data.bucket(), tokens, numbers, shutdown.clone());
-    Ok(Server::bind(&listen, health, metrics).await?.merge(detektor_events::router(api)))
+    let tokens = Tokens::new(token.as_deref().map(str::trim), None);
+    let listen = Listen {
+        address: config.listen,
+        allow_unauthenticated: config.allow_unauthenticated || !tokens.is_empty(),
+    };
+    let allow_unauthenticated = config.allow_unauthenticated;
+    let options = detektor_events::Options { tokens, allow_unauthenticated, ..detektor_events::Options::default() };
+    Ok((Api::new(data.store(), data.bucket(), options, metrics, shutdown.clone())?, listen))
 }
 
 fn tell(

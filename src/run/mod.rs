@@ -7,7 +7,6 @@ pub mod progress;
 mod summary;
 
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::Context;
 use detektor_dispatcher::CameraReport;

@@ -26,7 +26,8 @@ pub fn load_model(config: &Config) -> anyhow::Result<Model> {
     match &config.model {
         Some(path) => Model::load(path).with_context(|| format!("the model {}", path.display())),
         None => {
-            let manifest = Manifest::parse(BUNDLED_MANIFEST).context("the bundled model's manifest")?;
+            let wrong = |mistakes| anyhow::anyhow!("the bundled model's manifest: {mistakes}");
+            let manifest = Manifest::parse(BUNDLED_MANIFEST).map_err(wrong)?;
             Ok(Model::from_parts(manifest, BUNDLED_GRAPH, Path::new("efficientdet-lite0.onnx"))?)
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use detektor_backends::store::{EventStore, Feed, FeedPosition, StoreError};
 use detektor_contract::EventChange;
 use detektor_events::views::EventView;
+use detektor_merge::Reindexed;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,11 @@ pub fn bar() -> ProgressBar {
     }
     bar.enable_steady_tick(REFRESH);
     bar
+}
+
+/// How far a reindex is.
+pub fn reindexed(found: &Reindexed) -> String {
+    format!("{} log objects, {} outcomes, {} cameras", found.objects, found.outcomes, found.cameras)
 }
 
 /// Says how far each camera is merged, until shutdown.
