@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use detektor_backends::store::{CameraState, StoreError};
+use detektor_backends::store::CameraState;
 use detektor_contract::{CameraId, DetectPolicy, EventRules, Fault, Faulty};
 use detektor_runtime::chain;
 use detektor_runtime::retry::{Backoff, Policy, RetryError, retry};
@@ -179,10 +179,11 @@ impl Camera {
     }
 
     /// Asks the store until it answers.
-    async fn patiently<T, F, Fut>(&self, what: &str, ask: F) -> Result<T, End>
+    async fn patiently<T, E, F, Fut>(&self, what: &str, ask: F) -> Result<T, End>
     where
+        E: Faulty,
         F: FnMut() -> Fut,
-        Fut: Future<Output = Result<T, StoreError>>,
+        Fut: Future<Output = Result<T, E>>,
     {
         retry(what, &Policy::default(), &self.stop, ask).await.map_err(|error| match error {
             RetryError::Cancelled => End::Stopped,

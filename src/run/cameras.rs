@@ -1,6 +1,6 @@
 //! From configured cameras to the dispatcher's.
 
-use detektor_dispatcher::source::OpenOptions;
+use detektor_dispatcher::source::{OpenOptions, RtspTransport};
 use detektor_dispatcher::{CameraConfig, DispatcherConfig, Pace, SourceUrl};
 
 use super::app::PARTITION;
@@ -27,13 +27,14 @@ pub fn configured(cameras: &[Camera]) -> Result<Vec<CameraConfig>, ConfigError> 
 }
 
 fn one(camera: &Camera, url: SourceUrl) -> CameraConfig {
+    let rtsp_transport = if camera.rtsp_udp { RtspTransport::Udp } else { RtspTransport::Tcp };
     CameraConfig {
         pace: if camera.real_time { Pace::RealTime } else { Pace::AsFast },
         passes: camera.passes,
         policy: camera.policy.clone(),
         rules: camera.rules,
         partition: PARTITION,
-        open: OpenOptions::default(),
+        open: OpenOptions { rtsp_transport, ..OpenOptions::default() },
         ..CameraConfig::new(camera.id.clone(), url)
     }
 }

@@ -1,5 +1,6 @@
 //! A source that gives the same each time: played from its beginning at every start, skipping what is confirmed.
 
+use detektor_backends::epochs;
 use detektor_backends::store::{CameraState, EpochRequest};
 use detektor_contract::{Digest, EndReason, Epoch, Fault, Faulty};
 use detektor_runtime::chain;
@@ -32,11 +33,12 @@ impl Camera {
     /// Plays the source as often as it should be.
     pub(super) async fn play(&mut self, opened: Opened, content: Digest) -> Result<(), End> {
         let store = std::sync::Arc::clone(&self.shared.outlets.store);
+        let bucket = std::sync::Arc::clone(&self.shared.outlets.bucket);
         let camera = self.config.id.clone();
         let mut source = Some(opened.source);
         let mut whole: Option<Totals> = None;
         for pass in 0..self.config.passes.unwrap_or(u64::MAX) {
-            let begin = || store.begin_epoch(&camera, EpochRequest::Replayable { content, pass });
+            let begin = || epochs::begin(&*store, &*bucket, &camera, EpochRequest::Replayable { content, pass });
             let epoch = self.patiently("beginning an epoch", begin).await?;
             let confirmed = self.patiently("asking what is published", || store.published(&camera, epoch)).await?;
             if let Some(totals) = whole.filter(|totals| totals.sequences == confirmed) {
