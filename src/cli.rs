@@ -7,7 +7,6 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use detektor_contract::{CameraId, Sampling};
 use detektor_detect::engine::EngineKind;
 
-
 /// Camera streams in; ordered, de-duplicated detection events out.
 #[derive(Debug, Parser)]
 #[command(name = "detektor", version, about, propagate_version = true, arg_required_else_help = true)]

@@ -10,8 +10,11 @@ fn bad_sources_fail_by_name_and_leave_the_others_alone() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let good = piece(dir.path(), 8.0, 3.0);
-    std::fs::write(at("noise.mp4"), (0..200_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect::<Vec<u8>>())
-        .unwrap();
+    std::fs::write(
+        at("noise.mp4"),
+        (0..200_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect::<Vec<u8>>(),
+    )
+    .unwrap();
     let whole = std::fs::read(driveway()).unwrap();
     ffmpeg(&["-i", driveway().to_str().unwrap(), "-t", "6", "-c", "copy", "-an", "-f", "mpegts"], &at("whole.ts"));
     let ts = std::fs::read(at("whole.ts")).unwrap();
@@ -55,7 +58,8 @@ fn bad_sources_fail_by_name_and_leave_the_others_alone() {
 fn every_mistake_in_a_configuration_is_listed_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bad.toml");
-    std::fs::write(&file, "listen = '0.0.0.0:1'\nengine = 'x'\n[detect]\nfps = 0\n[[camera]]\nname = '/'\nurl = 'a'\n").unwrap();
+    std::fs::write(&file, "listen = '0.0.0.0:1'\nengine = 'x'\n[detect]\nfps = 0\n[[camera]]\nname = '/'\nurl = 'a'\n")
+        .unwrap();
     let output = detektor(&["run", "--config"]).arg(&file).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8(output.stderr).unwrap();

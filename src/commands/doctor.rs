@@ -55,7 +55,11 @@ fn say(what: &str, finding: &Finding) -> bool {
         Ok(text) => ("ok  ", "32", text),
         Err(text) => ("FAIL", "31", text),
     };
-    if colours { println!("\x1b[{colour}m{word}\x1b[0m  {what}: {text}") } else { println!("{word}  {what}: {text}") }
+    if colours {
+        println!("\x1b[{colour}m{word}\x1b[0m  {what}: {text}")
+    } else {
+        println!("{word}  {what}: {text}")
+    }
     finding.is_ok()
 }
 

@@ -36,10 +36,8 @@ fn line(view: &impl Serialize) -> serde_json::Result<String> {
     serde_json::to_string(view)
 }
 
-type Read<T> = fn(
-    std::sync::Arc<dyn detektor_backends::store::EventStore>,
-    Option<detektor_contract::CameraId>,
-) -> Lines<T>;
+type Read<T> =
+    fn(std::sync::Arc<dyn detektor_backends::store::EventStore>, Option<detektor_contract::CameraId>) -> Lines<T>;
 
 async fn print<T>(
     args: ReadArgs,

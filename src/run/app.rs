@@ -20,8 +20,8 @@ use indicatif::ProgressBar;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{cameras, model, progress};
 use super::summary::{CameraSummary, LatencySummary, Summary, rounded};
+use super::{cameras, model, progress};
 use crate::config::Config;
 
 /// One process needs no more.
@@ -97,7 +97,18 @@ impl App {
         let dispatching = cameras::dispatching(&config, until_done);
         let dispatcher = Dispatcher::new(dispatching, queues, bucket, store.clone(), &metrics)?;
         let feed_from = store.feed_head().await?;
-        Ok(Self { config, shutdown, data, server, supervisor, until_done, cameras: sources, dispatcher, merge, feed_from })
+        Ok(Self {
+            config,
+            shutdown,
+            data,
+            server,
+            supervisor,
+            until_done,
+            cameras: sources,
+            dispatcher,
+            merge,
+            feed_from,
+        })
     }
 
     /// Where the page and the API are.
@@ -108,7 +119,8 @@ impl App {
     /// Runs until shutdown, or until all files are through and merged, if that was asked for; then drains. With `quiet`,
     /// events are not told on standard output.
     pub async fn run(self, quiet: bool) -> anyhow::Result<(Summary, Vec<CameraReport>)> {
-        let Self { config, shutdown, data, server, mut supervisor, until_done, cameras, dispatcher, merge, feed_from } = self;
+        let Self { config, shutdown, data, server, mut supervisor, until_done, cameras, dispatcher, merge, feed_from } =
+            self;
         let (store, queues) = (data.store(), data.queues());
         let started = Instant::now();
         let before = accounted(&*store).await?;
@@ -175,28 +187,25 @@ impl Hosts<'_> {
     }
 }
 
-fn api(config: &Config, data: &Embedded, metrics: &Metrics, shutdown: &CancellationToken) -> anyhow::Result<(Api, Listen)> {
+fn api(
+    config: &Config,
+    data: &Embedded,
+    metrics: &Metrics,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<(Api, Listen)> {
     let token = match &config.token_file {
         Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("token_file {}", path.display()))?),
         None => None,
     };
     let tokens = Tokens::new(token.as_deref().map(str::trim), None);
-    let listen = Listen {
-        address: config.listen,
-        allow_unauthenticated: config.allow_unauthenticated || !tokens.is_empty(),
-    };
+    let listen =
+        Listen { address: config.listen, allow_unauthenticated: config.allow_unauthenticated || !tokens.is_empty() };
     let allow_unauthenticated = config.allow_unauthenticated;
     let options = detektor_events::Options { tokens, allow_unauthenticated, ..detektor_events::Options::default() };
     Ok((Api::new(data.store(), data.bucket(), options, metrics, shutdown.clone())?, listen))
 }
 
-fn tell(
-    supervisor: &mut Supervisor,
-    store: &Arc<dyn EventStore>,
-    from: FeedPosition,
-    bar: &ProgressBar,
-    quiet: bool,
-) {
+fn tell(supervisor: &mut Supervisor, store: &Arc<dyn EventStore>, from: FeedPosition, bar: &ProgressBar, quiet: bool) {
     let stop = supervisor.shutdown().clone();
     supervisor.service("progress", progress::follow_cameras(store.clone(), bar.clone(), stop.clone()));
     if !quiet {

@@ -68,7 +68,7 @@ async fn a_dead_job_gets_a_tombstone_and_a_replay_wins_over_it() {
     assert_eq!(world.store().tombstones().await.unwrap().len(), 1);
 
     let queues = world.embedded.queues();
-    let replayed = replay(&*world.store(), &*world.bucket(), &queues, |_| 7).await.unwrap();
+    let replayed = replay(&*world.store(), &*world.bucket(), &queues, None, |_| 7).await.unwrap();
     assert_eq!((replayed.queued, replayed.failed), (vec![lost.id.clone()], vec![]));
     let consumer = queues.consume(&[Queue::Work(Work::Detect, 7)], 1).await.unwrap();
     let again = decode_job(&consumer.receive().await.unwrap().message.body).unwrap();
@@ -91,7 +91,7 @@ async fn a_job_that_is_gone_is_named() {
     let OutcomeBody::Tombstone(body) = &mut footage.outcomes[0].body else { panic!() };
     body.quarantine = Some(key);
     merge(&world.merge(), &footage.outcomes).await.unwrap();
-    let replayed = replay(&*world.store(), &*world.bucket(), &world.embedded.queues(), |_| 0).await.unwrap();
+    let replayed = replay(&*world.store(), &*world.bucket(), &world.embedded.queues(), None, |_| 0).await.unwrap();
     assert_eq!(replayed.queued, []);
     assert_eq!(replayed.failed[0].0, id);
     assert!(replayed.failed[0].1.contains("no object"), "{:?}", replayed.failed);

@@ -39,7 +39,7 @@ impl PictureOrder {
             ptr::copy_nonoverlapping(record.as_ptr(), extradata, record.len());
             (*made.context).extradata = extradata;
             (*made.context).extradata_size = record.len() as i32;
-            (*made.parser).flags |= ffi::PARSER_FLAG_COMPLETE_FRAMES as i32;
+            (*made.parser).flags |= ffi::PARSER_FLAG_COMPLETE_FRAMES;
             Some(made)
         }
     }

@@ -90,10 +90,10 @@ impl<'a> Picture<'a> {
             | ffi::AV_PIX_FMT_FLAG_FLOAT;
         let (width, height) = (frame.width(), frame.height());
         let depth = described.comp[0].depth;
-        if flag(odd as i32) || width == 0 || height == 0 || !(8..=16).contains(&depth) {
+        if flag(odd) || width == 0 || height == 0 || !(8..=16).contains(&depth) {
             return Err(unreadable());
         }
-        let rgb = flag(ffi::AV_PIX_FMT_FLAG_RGB as i32);
+        let rgb = flag(ffi::AV_PIX_FMT_FLAG_RGB);
         let count = if described.nb_components >= 3 { 3 } else { 1 };
         let mut components = [None; 3];
         for (index, slot) in components.iter_mut().enumerate().take(count) {
