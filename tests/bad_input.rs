@@ -99,5 +99,5 @@ fn a_corrupt_model_is_refused_before_anything_starts() {
     let output = run(&dir.path().join("data"), &["a=x.mp4".to_owned()], &["--model", model.to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("efficientdet-lite0.onnx") && said.contains("sha256"), "{said}");
+    assert!(said.contains("efficientdet-lite0.onnx") && said.contains("SHA-256"), "{said}");
 }

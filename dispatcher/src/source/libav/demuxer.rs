@@ -333,7 +333,14 @@ impl Demuxer {
             if io_error < 0 && io_error != ffi::AVERROR_EOF {
                 return Err(self.broken(&error(io_error)));
             }
-            return if self.damaged > 0 { Err(self.broken("it ends in the middle of a picture")) } else { Ok(false) };
+            if self.damaged > 0 {
+                return Err(self.broken("it ends in the middle of a picture"));
+            }
+            return if self.index_outruns_file() {
+                Err(self.broken("it ends before its index says"))
+            } else {
+                Ok(false)
+            };
         }
         self.damaged += 1;
         // SAFETY: as above.
@@ -343,6 +350,20 @@ impl Demuxer {
             return Ok(true);
         }
         Err(self.broken(&if at_end { "it ends before its index says".to_owned() } else { error(code) }))
+    }
+
+    /// Whether the index names pictures behind the file's end: the file was cut off. libavformat takes that for its end.
+    fn index_outruns_file(&self) -> bool {
+        // SAFETY: the context and its streams are open, `stream` is one of them, and entries are read below their count.
+        unsafe {
+            let length = ffi::avio_size(self.io);
+            let stream = *(*self.context).streams.add(self.stream as usize);
+            let entries = ffi::avformat_index_get_entries_count(stream);
+            length > 0
+                && (0..entries).map(|n| ffi::avformat_index_get_entry(stream, n)).any(|entry| {
+                    entry.as_ref().is_some_and(|entry| entry.pos.saturating_add(i64::from(entry.size())) > length)
+                })
+        }
     }
 
     fn new_extradata(&mut self, packet: &Packet) -> Result<bool, SourceError> {
