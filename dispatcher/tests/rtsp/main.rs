@@ -1,6 +1,7 @@
 //! RTSP cameras against a real server.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod camera;
 mod source;
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use detektor_contract::{Fault, Faulty};
+use detektor_contract::{Fault, Faulty, GapCause};
 use detektor_dispatcher::source::{
     AccessUnit, Item, OpenOptions, RtspTransport, Source, SourceError, StreamInfo, open,
 };
@@ -65,7 +65,7 @@ async fn end(source: &mut dyn Source) -> SourceError {
 #[tokio::test]
 async fn frames_come_from_every_codec_over_every_transport() {
     for codec in ["h264", "h265"] {
-        let server = Server::start(&["--codec", codec]);
+        let server = Server::start(&["--codec", codec]).unwrap();
         for transport in BOTH {
             let mut source = connect(&server.url(""), patient(transport)).await.unwrap();
             let (info, units) = units(source.as_mut(), 35).await;
@@ -91,7 +91,7 @@ async fn passwords_open_and_show_nowhere() {
     const SECRETS: [&str; 4] = ["s:cr@t/1", "s%3Acr%40t%2F1", "operator", "wr0ng"];
     log();
     for method in ["basic", "digest"] {
-        let server = Server::start(&["--auth", method, "--user", "operator", "--password", SECRETS[0]]);
+        let server = Server::start(&["--auth", method, "--user", "operator", "--password", SECRETS[0]]).unwrap();
         for transport in BOTH {
             let mut source = connect(&server.url("operator:s%3Acr%40t%2F1@"), patient(transport)).await.unwrap();
             assert_eq!(units(source.as_mut(), 1).await.1.len(), 1);
@@ -113,8 +113,24 @@ async fn passwords_open_and_show_nowhere() {
 }
 
 #[tokio::test]
+async fn packets_that_are_lost_on_the_way_are_told() {
+    let server = Server::start_lossy().unwrap();
+    for transport in BOTH {
+        let mut source = connect(&server.url(""), patient(transport)).await.unwrap();
+        let (cause, detail) = loop {
+            if let Item::Lost { cause, detail } = next(source.as_mut()).await.unwrap() {
+                break (cause, detail);
+            }
+        };
+        assert_eq!(cause, GapCause::PacketLoss);
+        let lost: Option<u32> = detail.strip_suffix(" RTP packets are missing").and_then(|n| n.parse().ok());
+        assert!(lost.is_some_and(|n| n > 0), "{transport:?}: {detail}");
+    }
+}
+
+#[tokio::test]
 async fn other_codecs_are_refused_by_name() {
-    let server = Server::start(&["--codec", "mjpeg"]);
+    let server = Server::start(&["--codec", "mjpeg"]).unwrap();
     for transport in BOTH {
         let error = refusal(&server.url(""), patient(transport)).await;
         assert!(matches!(&error, SourceError::Unsupported { codec, .. } if codec == "MJPEG"), "{error}");
@@ -123,7 +139,7 @@ async fn other_codecs_are_refused_by_name() {
 
 #[tokio::test]
 async fn a_camera_that_does_not_have_the_stream_may_have_it_later() {
-    let server = Server::start(&[]);
+    let server = Server::start(&[]).unwrap();
     for transport in BOTH {
         let error = refusal(&format!("{}s", server.url("")), patient(transport)).await;
         assert!(matches!(error, SourceError::Open { .. }), "{error}");
@@ -145,7 +161,7 @@ async fn a_camera_that_never_answers_is_silent() {
 #[tokio::test]
 async fn a_camera_that_hangs_is_silent() {
     for transport in BOTH {
-        let server = Server::start(&[]);
+        let server = Server::start(&[]).unwrap();
         // Patient enough for a busy machine's first frame.
         let options = OpenOptions { timeout: Duration::from_secs(5), rtsp_transport: transport };
         let mut source = connect(&server.url(""), options).await.unwrap();
@@ -167,7 +183,7 @@ async fn a_camera_that_hangs_is_silent() {
 #[tokio::test]
 async fn a_camera_that_goes_away_breaks_off() {
     for transport in BOTH {
-        let server = Server::start(&[]);
+        let server = Server::start(&[]).unwrap();
         let mut source = connect(&server.url(""), patient(transport)).await.unwrap();
         units(source.as_mut(), 3).await;
         drop(server);
