@@ -38,3 +38,15 @@ fmt:
 # Kill `detektor run` 50 times at random moments: events, detections and ledger must be those of a calm run.
 chaos-local *args: build
     scripts/chaos/local.py {{ detektor }} --camera driveway=samples/driveway.mov {{ args }}
+
+# What the whole costs: a busy camera, a quiet one, and what the gate loses. `--inference-ms` comes from bench-engines.
+bench-system *args: build
+    ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" scripts/bench/system.py {{ detektor }} {{ args }}
+
+# Each engine's rate against ONNX Runtime, one thread, the same graph.
+bench-engines *args:
+    ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" cargo run --release -p detektor-detect --example engine_bench -- {{ args }}
+
+# Fuzz one target of fuzz/ for a while: segment, bitstream, clip, write or wire. Needs a nightly toolchain and cargo-fuzz.
+fuzz target seconds="60":
+    cargo +nightly fuzz run {{ target }} -- -max_total_time={{ seconds }}
