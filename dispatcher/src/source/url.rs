@@ -14,7 +14,7 @@ pub enum InvalidUrl {
     #[error("the camera's URL is empty")]
     Empty,
     /// Of a kind that is not taken.
-    #[error("{0}:// is not supported (rtsp, rtsps, http, https, file, or a path)")]
+    #[error("{0}:// is not supported (rtsp, http, https, file, or a path)")]
     Scheme(String),
     /// Not a URL.
     #[error("the camera's {scheme} URL cannot be read: {reason}")]
