@@ -37,7 +37,8 @@ fmt:
 
 # Kill `detektor run` 50 times at random moments: events, detections and ledger must be those of a calm run.
 chaos-local *args: build
-    scripts/chaos/local.py {{ detektor }} --camera driveway=samples/driveway.mov {{ args }}
+    scripts/chaos/local.py {{ detektor }} --longest 1.6 --camera a=samples/driveway.mov --camera b=samples/driveway.mov \
+        --camera c=samples/driveway.mov --camera d=samples/driveway.mov {{ args }}
 
 # What the whole costs: a busy camera, a quiet one, and what the gate loses. `--inference-ms` comes from bench-engines.
 bench-system *args: build
