@@ -64,6 +64,13 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
+fn a_grid_without_measure_is_refused() {
+    let output = "kind = 'yolox'\npredictions = 'out'\nactivation = 'logits'\ndecoded = true\nstrides = [1]";
+    let told = mistakes(&toy::manifest(&[], [4096, 4096], "nhwc", output));
+    assert_eq!(told, ["output: 16777216 boxes for an input of this size, expected at most 1000000"]);
+}
+
+#[test]
 fn what_is_no_manifest_is_refused() {
     assert!(mistakes("name = ")[0].starts_with("TOML: "));
     assert!(mistakes("").contains(&"input: missing table".to_owned()));

@@ -7,6 +7,8 @@ use super::{Activation, AnchorSpec, Channels, InputSpec, Labels, Layout, Mistake
 
 /// The longest side of an input, in pixels.
 const MAX_SIDE: u32 = 4096;
+/// How many boxes a look may speak of: fifty times the bundled model's, and no more memory than there should be.
+const MAX_PREDICTIONS: u64 = 1_000_000;
 
 /// What a model's file cannot say about itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +79,11 @@ impl Manifest {
         let output = output(root.section("output", true, &mut log), &mut log);
         let thresholds = thresholds(root.section("thresholds", false, &mut log), &mut log);
         root.finish(&mut log);
+        if let (Some(input), Some(output)) = (&input, &output)
+            && let Some(n) = output.predictions(input).filter(|n| *n > MAX_PREDICTIONS)
+        {
+            log.add("output", format!("{n} boxes for an input of this size, expected at most {MAX_PREDICTIONS}"));
+        }
         log.finish()?;
         let all = || {
             Some(Self {

@@ -1,5 +1,7 @@
 //! What a model's output tensors mean.
 
+use super::InputSpec;
+
 /// What the scores in a tensor are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
@@ -82,6 +84,20 @@ impl OutputSpec {
                 vec![boxes, objectness, scores]
             }
             OutputSpec::Yolov8 { predictions, .. } => vec![predictions],
+        }
+    }
+
+    /// How many boxes a look's tensors speak of; none where only the tensors know.
+    pub fn predictions(&self, input: &InputSpec) -> Option<u64> {
+        let cells = |side: u32| u64::from(input.width.div_ceil(side)) * u64::from(input.height.div_ceil(side));
+        match self {
+            OutputSpec::EfficientDet { anchors, .. } => {
+                let [first, last] = anchors.levels;
+                let each = u64::from(anchors.octaves) * anchors.ratios.len() as u64;
+                Some((first..=last).map(|level| cells(1 << level) * each).sum())
+            }
+            OutputSpec::Yolox { strides, .. } => Some(strides.iter().map(|stride| cells(*stride)).sum()),
+            OutputSpec::Yolov8 { .. } => None,
         }
     }
 }
