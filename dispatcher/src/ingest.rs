@@ -11,7 +11,7 @@ use detektor_media::{
 
 use crate::slicer::timeline::{Stamps, Timeline, TimelineLimits};
 use crate::slicer::{Entry, Facts, Leading, Limits, Slice, Slicer, Unit};
-use crate::source::{AccessUnit, StreamInfo};
+use crate::source::{AccessUnit, StreamInfo, unix_us};
 
 /// Steps ahead that are no jump, in seconds: files may pause for long (recorded on motion), a camera's clock runs.
 const FILE_AHEAD_S: i64 = 3_600;
@@ -148,16 +148,19 @@ impl Ingest {
     /// Takes the next access unit.
     pub fn unit(&mut self, unit: AccessUnit) {
         let Some(stream) = &mut self.stream else { return };
-        let mut sets = (*stream.sets).clone();
-        match sets.update(&unit.data) {
-            Ok(SetsChange::None) => {}
-            Ok(change) => {
-                stream.sets = Arc::new(sets);
-                stream.other_format |= change == SetsChange::Format;
+        let mut info = classify(&stream.sets, &unit.data);
+        if info.parameter_sets {
+            let mut sets = (*stream.sets).clone();
+            match sets.update(&unit.data) {
+                Ok(SetsChange::None) => {}
+                Ok(change) => {
+                    stream.sets = Arc::new(sets);
+                    stream.other_format |= change == SetsChange::Format;
+                    info = classify(&stream.sets, &unit.data);
+                }
+                Err(error) => self.unreadable = Some(error),
             }
-            Err(error) => self.unreadable = Some(error),
         }
-        let info = classify(&stream.sets, &unit.data);
         if !info.picture {
             if stream.carry.len() + unit.data.len() <= CARRY_BYTES {
                 stream.carry.extend_from_slice(&unit.data);
@@ -292,10 +295,4 @@ impl Stream {
 fn ticks(time: Duration, time_scale: u32) -> i64 {
     let ticks = time.as_micros() * u128::from(time_scale) / 1_000_000;
     i64::try_from(ticks).unwrap_or(i64::MAX)
-}
-
-/// Unix time in microseconds, for measurements only.
-pub(crate) fn unix_us() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

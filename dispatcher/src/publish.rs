@@ -110,8 +110,8 @@ impl Task {
     }
 
     async fn publish(&self, batch: &mut Vec<Record>) -> Result<(), Stop> {
-        let begun = Instant::now();
         self.wait_for_room(batch).await?;
+        let begun = Instant::now();
         let Some((camera, epoch, next)) =
             batch.last().map(|last| (last.id.camera.clone(), last.id.epoch, last.id.sequence + 1))
         else {

@@ -178,7 +178,7 @@ pub async fn open(url: &SourceUrl, options: OpenOptions) -> Result<Opened, Sourc
 }
 
 /// Unix time in microseconds.
-fn unix_us() -> i64 {
+pub(crate) fn unix_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -16,7 +16,7 @@ use crate::source::{Item, Opened, Source, SourceError};
 const TRIES: u32 = 5;
 
 /// What a whole pass came to.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Totals {
     sequences: u64,
     frames: u64,
@@ -62,7 +62,7 @@ impl Camera {
         let store = std::sync::Arc::clone(&self.shared.outlets.store);
         let camera = self.config.id.clone();
         let mut backoff = Backoff::new(RECONNECT);
-        let (mut tries, mut furthest) = (0, 0);
+        let (mut tries, mut furthest) = (0, Totals::default());
         loop {
             let opened = match source.take() {
                 Some(source) => Ok(source),
@@ -80,8 +80,8 @@ impl Camera {
                             self.add(totals);
                             return Err(End::Failed(chain(&error)));
                         }
-                        if totals.sequences > furthest {
-                            (tries, furthest) = (0, totals.sequences);
+                        if totals.sequences > furthest.sequences {
+                            (tries, furthest) = (0, totals);
                             backoff.reset();
                         }
                         error
@@ -91,6 +91,7 @@ impl Camera {
             };
             tries += 1;
             if tries == TRIES || error.fault() == Fault::Permanent {
+                self.add(furthest);
                 return Err(End::Failed(chain(&error)));
             }
             tracing::warn!(camera = %self.config.id, error = chain(&error), "the source broke off, trying again");

@@ -17,6 +17,7 @@ use super::{Item, OpenOptions, Opened, Source, SourceError, SourceUrl};
 mod demuxer;
 mod log;
 mod order;
+mod packet;
 
 use demuxer::{Demuxer, Event};
 use order::PictureOrder;

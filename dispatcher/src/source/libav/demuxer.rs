@@ -8,23 +8,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use detektor_contract::{Codec, Digest, Fault};
-use detektor_media::nal::{self, AnnexB, LengthPrefixed};
+use detektor_contract::{Codec, Fault};
 use detektor_media::{Framing, MediaError, ParameterSets};
 use ffmpeg::ffi;
 
 use super::log;
-use crate::source::url::Kind;
+use super::packet::{Packet, framed};
 use crate::source::{AccessUnit, Arrival, SourceError, SourceUrl, StreamInfo, unix_us};
 
+mod remote;
 mod rtsp;
 
 /// Containers that are taken, by the first of libavformat's names for each.
 const CONTAINERS: [&str; 4] = ["mov", "matroska", "mpegts", "avi"];
 /// Damaged packets in a row after which a file is given up.
 const MAX_DAMAGED: u32 = 1_000;
-/// How much of a remote file's beginning tells it from others.
-const IDENTITY_BYTES: i64 = 1 << 20;
 /// Linux's numbers of these errors.
 const EAGAIN: c_int = 11;
 const ETIMEDOUT: c_int = 110;
@@ -61,34 +59,6 @@ pub(super) struct Demuxer {
 
 // SAFETY: the pointers are ours alone, and libavformat ties nothing to a thread.
 unsafe impl Send for Demuxer {}
-
-/// A packet's memory, shared with libav and given back when the last `Bytes` of it goes.
-struct Packet(*mut ffi::AVPacket);
-
-// SAFETY: a packet's data is not changed by anybody once it was read, and its count of references is atomic.
-unsafe impl Send for Packet {}
-// SAFETY: as above.
-unsafe impl Sync for Packet {}
-
-impl AsRef<[u8]> for Packet {
-    fn as_ref(&self) -> &[u8] {
-        // SAFETY: libav says that so many bytes are there; they live as long as the packet.
-        unsafe {
-            let packet = &*self.0;
-            if packet.data.is_null() || packet.size <= 0 {
-                return &[];
-            }
-            std::slice::from_raw_parts(packet.data, packet.size as usize)
-        }
-    }
-}
-
-impl Drop for Packet {
-    fn drop(&mut self) {
-        // SAFETY: it is ours.
-        unsafe { ffi::av_packet_free(&mut self.0) }
-    }
-}
 
 extern "C" fn interrupt(patience: *mut c_void) -> c_int {
     // SAFETY: the demuxer boxes it and outlives every call into libav.
@@ -146,31 +116,6 @@ impl Demuxer {
         }
     }
 
-    fn open_bytes(&mut self) -> Result<*mut ffi::AVIOContext, SourceError> {
-        let location = match self.url.kind() {
-            Kind::File(path) => format!("file:{}", path.display()),
-            Kind::Http | Kind::Rtsp => self.url.expose().to_owned(),
-        };
-        let protocols = if self.url.is_file() { c"file" } else { c"http,https,httpproxy,tcp,tls" };
-        let location = CString::new(location).map_err(|_| self.refused("a zero byte in its name", Fault::Permanent))?;
-        let (mut io, mut options) = (ptr::null_mut(), ptr::null_mut());
-        let patience: *mut Patience = &mut *self.patience;
-        let callback = ffi::AVIOInterruptCB { callback: Some(interrupt), opaque: patience.cast() };
-        // SAFETY: every string outlives its call; the callback's argument is boxed and outlives what is opened.
-        let code = unsafe {
-            set(&mut options, c"protocol_whitelist", protocols);
-            if !self.url.is_file() {
-                let microseconds = CString::new(self.timeout.as_micros().to_string()).unwrap_or_default();
-                set(&mut options, c"rw_timeout", &microseconds);
-            }
-            let read = ffi::AVIO_FLAG_READ as c_int;
-            let code = ffi::avio_open2(&mut io, location.as_ptr(), read, &callback, &mut options);
-            ffi::av_dict_free(&mut options);
-            code
-        };
-        if code < 0 { Err(self.cannot_open(code)) } else { Ok(io) }
-    }
-
     /// Reads the container's header.
     fn begin(&mut self, format: *const ffi::AVInputFormat) -> Result<(), SourceError> {
         self.renew_patience();
@@ -187,10 +132,11 @@ impl Demuxer {
             let code = ffi::avformat_open_input(&mut self.context, ptr::null(), format, ptr::null_mut());
             if code < 0 {
                 self.check_patience()?;
-                return Err(self.refused(
-                    &format!("the {} file cannot be read: {}", self.container, error(code)),
-                    Fault::Permanent,
-                ));
+                let cut_off = self.container == "mov" && code == ffi::AVERROR_INVALIDDATA;
+                let hint =
+                    if cut_off { "; its index is missing or damaged, as where a recording was cut off" } else { "" };
+                let reason = format!("the {} file cannot be read: {}{hint}", self.container, error(code));
+                return Err(self.refused(&reason, Fault::Permanent));
             }
             // The others say everything in their headers. This decodes a few pictures to learn what only they tell.
             if matches!(self.container.as_str(), "mpegts" | "avi") {
@@ -205,9 +151,14 @@ impl Demuxer {
     }
 
     fn choose_stream(&mut self) -> Result<(), SourceError> {
-        // SAFETY: libav keeps `nb_streams` valid pointers there.
-        let streams =
-            unsafe { std::slice::from_raw_parts((*self.context).streams, (*self.context).nb_streams as usize) };
+        // SAFETY: libav keeps `nb_streams` valid pointers there, or none at all.
+        let streams = unsafe {
+            let context = &*self.context;
+            if context.streams.is_null() {
+                return Err(self.no_video());
+            }
+            std::slice::from_raw_parts(context.streams, context.nb_streams as usize)
+        };
         let mut refused = None;
         for (index, &stream) in streams.iter().enumerate() {
             // SAFETY: as above.
@@ -267,15 +218,9 @@ impl Demuxer {
                 return Ok(Some(event));
             }
             self.renew_patience();
-            // SAFETY: a packet that is allocated here and freed by its `Drop`; the context is open.
-            let (packet, code) = unsafe {
-                let packet = Packet(ffi::av_packet_alloc());
-                if packet.0.is_null() {
-                    return Err(self.broken("out of memory"));
-                }
-                let code = ffi::av_read_frame(self.context, packet.0);
-                (packet, code)
-            };
+            let packet = Packet::new().ok_or_else(|| self.broken("out of memory"))?;
+            // SAFETY: both are open and ours.
+            let code = unsafe { ffi::av_read_frame(self.context, packet.as_ptr()) };
             if code < 0 {
                 if self.goes_on_after(code)? {
                     continue;
@@ -283,8 +228,10 @@ impl Demuxer {
                 return Ok(None);
             }
             // SAFETY: it was read.
-            let (index, pts, dts, flags) =
-                unsafe { ((*packet.0).stream_index, (*packet.0).pts, (*packet.0).dts, (*packet.0).flags) };
+            let (index, pts, dts, flags) = unsafe {
+                let packet = &*packet.as_ptr();
+                (packet.stream_index, packet.pts, packet.dts, packet.flags)
+            };
             if index != self.stream {
                 continue;
             }
@@ -294,9 +241,8 @@ impl Demuxer {
             } else if self.url.is_camera() && flags & ffi::AV_PKT_FLAG_CORRUPT as c_int != 0 {
                 self.pending.push_back(Event::Lost("the picture is incomplete".to_owned()));
             }
-            let changed = self.new_extradata(&packet)?;
-            let data = self.framed(Bytes::from_owner(packet));
-            let Some(data) = data else {
+            let changed = packet.new_extradata().map_or(Ok(false), |extradata| self.describe_anew(extradata))?;
+            let Some(data) = framed(Bytes::from_owner(packet), self.framing) else {
                 self.damaged += 1;
                 continue;
             };
@@ -366,50 +312,14 @@ impl Demuxer {
         }
     }
 
-    fn new_extradata(&mut self, packet: &Packet) -> Result<bool, SourceError> {
-        let mut size = 0;
-        // SAFETY: the packet is ours; libav says how long its side data is.
-        let extradata = unsafe {
-            let data = ffi::av_packet_get_side_data(packet.0, ffi::AVPacketSideDataType::NEW_EXTRADATA, &mut size);
-            if data.is_null() || size == 0 {
-                return Ok(false);
-            }
-            std::slice::from_raw_parts(data, size as _)
-        };
+    /// Takes over another configuration record; says whether it is news.
+    fn describe_anew(&mut self, extradata: &[u8]) -> Result<bool, SourceError> {
         let codec = self.info.sets.codec();
         let (sets, framing) = ParameterSets::from_extradata(codec, extradata).map_err(|e| self.unreadable(&e))?;
         let changed = sets != self.info.sets;
         self.framing = framing;
         self.info.sets = sets;
         Ok(changed)
-    }
-
-    /// The access unit behind 4-byte lengths; what is damaged is kept as far as it goes. None if there is nothing.
-    fn framed(&self, packet: Bytes) -> Option<Bytes> {
-        if let Ok(data) = nal::to_length_prefixed(&packet, self.framing) {
-            return Some(data);
-        }
-        let mut out = Vec::with_capacity(packet.len() + 64);
-        let mut add = |unit: &[u8]| {
-            if let Ok(length) = u32::try_from(unit.len()) {
-                out.extend_from_slice(&length.to_be_bytes());
-                out.extend_from_slice(unit);
-            }
-        };
-        match self.framing {
-            Framing::AnnexB => AnnexB::new(&packet).for_each(&mut add),
-            Framing::LengthPrefixed(bytes) => {
-                let mut whole = 0;
-                for unit in LengthPrefixed::new(&packet, bytes).filter(|unit| !unit.is_empty()) {
-                    add(unit);
-                    whole += usize::from(bytes) + unit.len();
-                }
-                if let Some(rest) = packet.get(whole + usize::from(bytes)..).filter(|rest| !rest.is_empty()) {
-                    add(rest);
-                }
-            }
-        }
-        (!out.is_empty()).then(|| out.into())
     }
 
     pub(super) fn sets(&self) -> &ParameterSets {
@@ -419,35 +329,6 @@ impl Demuxer {
     /// The container keeps no presentation times, and none came so far.
     pub(super) fn never_shows_times(&self) -> bool {
         self.container == "avi" && !self.saw_pts
-    }
-
-    /// What tells a remote file from others: its length and its first bytes. None for what has no length: it is live.
-    pub(super) fn remote_content(&mut self) -> Result<Option<Digest>, SourceError> {
-        if self.io.is_null() {
-            return Ok(None);
-        }
-        self.renew_patience();
-        // SAFETY: `io` is open.
-        let length = unsafe { ffi::avio_size(self.io) };
-        if length <= 0 {
-            return Ok(None);
-        }
-        // A connection of its own: not every server lets us go back to the beginning.
-        let mut io = self.open_bytes()?;
-        let mut piece = vec![0_u8; IDENTITY_BYTES.min(length) as usize];
-        // SAFETY: it was opened; the piece is as long as said; it is closed on every way.
-        let read = unsafe {
-            let read = ffi::avio_read(io, piece.as_mut_ptr(), piece.len() as c_int);
-            ffi::avio_closep(&mut io);
-            read
-        };
-        if read != piece.len() as c_int {
-            self.check_patience()?;
-            return Err(self.broken("it gives less than the length it names"));
-        }
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&length.to_be_bytes()).update(&piece);
-        Ok(Some(Digest::of_hash(&hasher.finalize())))
     }
 
     fn renew_patience(&mut self) {
