@@ -1,7 +1,7 @@
 //! libavformat's demuxer behind a safe face: opens, refuses what is not taken, gives packets of the first video stream.
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use detektor_contract::{Codec, Fault};
-use detektor_media::{Framing, MediaError, ParameterSets};
+use detektor_media::{Framing, ParameterSets};
 use ffmpeg::ffi;
 
 use super::log;
 use super::packet::{Packet, framed};
 use crate::source::{AccessUnit, Arrival, SourceError, SourceUrl, StreamInfo, unix_us};
 
+mod faults;
 mod remote;
 mod rtsp;
 
@@ -340,47 +341,6 @@ impl Demuxer {
             return Err(self.silent());
         }
         Ok(())
-    }
-
-    fn cannot_open(&self, code: c_int) -> SourceError {
-        if let Err(silent) = self.check_patience() {
-            return silent;
-        }
-        if code == ffi::AVERROR(ETIMEDOUT) {
-            return self.silent();
-        }
-        let answers = [ffi::AVERROR_HTTP_UNAUTHORIZED, ffi::AVERROR_HTTP_FORBIDDEN, ffi::AVERROR_HTTP_NOT_FOUND];
-        let permanent = self.url.is_file() || answers.contains(&code);
-        self.refused(&error(code), if permanent { Fault::Permanent } else { Fault::Transient })
-    }
-
-    fn silent(&self) -> SourceError {
-        SourceError::Silent { url: self.url.redacted(), waited: self.timeout }
-    }
-
-    fn refused(&self, reason: &str, fault: Fault) -> SourceError {
-        SourceError::Open { url: self.url.redacted(), reason: self.url.scrub(reason), fault }
-    }
-
-    fn broken(&self, reason: &str) -> SourceError {
-        SourceError::Broken { url: self.url.redacted(), reason: self.url.scrub(reason) }
-    }
-
-    fn unreadable(&self, error: &MediaError) -> SourceError {
-        self.refused(&error.to_string(), Fault::Permanent)
-    }
-
-    fn unsupported(&self, codec: &str) -> SourceError {
-        SourceError::Unsupported { url: self.url.redacted(), codec: codec.to_owned() }
-    }
-
-    fn no_video(&self) -> SourceError {
-        SourceError::Empty { url: self.url.redacted(), reason: "no video in it (mp4, mov, mkv, ts and avi are known)" }
-    }
-
-    /// The stream ended without a picture.
-    pub(super) fn empty(&self) -> SourceError {
-        SourceError::Empty { url: self.url.redacted(), reason: "no picture in it" }
     }
 }
 

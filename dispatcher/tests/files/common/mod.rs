@@ -1,5 +1,8 @@
 //! Streams with real encoders' habits, made once and kept in the target folder; and what ffmpeg sees in them.
 
+pub mod desk;
+pub mod http;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;

@@ -1,12 +1,9 @@
 //! What real encoders and containers make of a stream: every segment decodes by itself, and the frames of all segments
 //! together are the frames of the source, each once.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{count_frames, encoded, pictures, remuxed};
+use crate::common::{count_frames, encoded, pictures, remuxed};
 use detektor_contract::names::{Queue, Work};
 use detektor_contract::{
     CameraId, Clock, DetectPolicy, Epoch, EventRules, Failed, Marker, OutcomeBody, Payload, SegmentJob, Span, TimeUs,
@@ -18,7 +15,7 @@ use detektor_dispatcher::record::{Orders, Record, Recorder};
 use detektor_dispatcher::source::{self, Item, OpenOptions};
 use detektor_media::segment;
 
-fn orders() -> Orders {
+pub fn orders() -> Orders {
     let camera = CameraId::new("gate").unwrap();
     let (policy, rules) = (DetectPolicy::default(), EventRules::default());
     Orders { camera, partition: 3, policy, rules, inline_bytes: usize::MAX }
@@ -59,15 +56,16 @@ async fn slice(file: &Path) -> Sliced {
 }
 
 /// What a file's segments show.
-struct Shown {
-    jobs: Vec<SegmentJob>,
-    undecodable: u64,
-    hashes: Vec<String>,
-    times: Vec<TimeUs>,
+#[derive(Default)]
+pub struct Shown {
+    pub jobs: Vec<SegmentJob>,
+    pub undecodable: u64,
+    pub hashes: Vec<String>,
+    pub times: Vec<TimeUs>,
 }
 
 fn show(sliced: &Sliced) -> Shown {
-    let mut shown = Shown { jobs: Vec::new(), undecodable: 0, hashes: Vec::new(), times: Vec::new() };
+    let mut shown = Shown::default();
     let folder = tempfile::tempdir().unwrap();
     let mut until = None;
     let mut counted = 0;
@@ -98,7 +96,7 @@ fn show(sliced: &Sliced) -> Shown {
 }
 
 /// Decodes a segment alone and takes those of its pictures that count.
-fn show_segment(job: &SegmentJob, file: &Path, shown: &mut Shown) {
+pub fn show_segment(job: &SegmentJob, file: &Path, shown: &mut Shown) {
     let Payload::Inline { video, .. } = &job.payload else { panic!("{:?}", job.payload) };
     std::fs::write(file, video).unwrap();
     let samples = segment::read(video).unwrap().samples;
@@ -107,7 +105,7 @@ fn show_segment(job: &SegmentJob, file: &Path, shown: &mut Shown) {
     assert_eq!(counted.len(), job.span.frames as usize);
     let first = counted.iter().min().unwrap();
     // libav shows a file with signed composition offsets later, by the largest negative one.
-    let late = common::first_time(file) - samples.iter().map(|sample| sample.pts).min().unwrap();
+    let late = crate::common::first_time(file) - samples.iter().map(|sample| sample.pts).min().unwrap();
     let decoded = pictures(file).into_iter().map(|(pts, hash)| (pts - late, hash));
     let decoded: Vec<(i64, String)> = decoded.filter(|(pts, _)| counted.contains(pts)).collect();
     assert_eq!(decoded.len(), counted.len(), "segment {} does not decode by itself", job.id);
@@ -128,7 +126,7 @@ async fn check(file: PathBuf) -> (Sliced, Shown) {
     assert_eq!(sliced.frames - shown.undecodable, count_frames(&file));
     // AVI has no times of its own.
     if file.extension().is_none_or(|kind| kind != "avi") {
-        let scale = common::time_scale(&file);
+        let scale = crate::common::time_scale(&file);
         let wanted = wanted.iter().map(|(pts, _)| (pts - wanted[0].0) * 1_000_000 / scale);
         let times = shown.times.iter().map(|time| time.since(shown.times[0]));
         assert!(times.zip(wanted).all(|(time, wanted)| (time - wanted).abs() <= 1), "{:?}", shown.times);
@@ -214,7 +212,7 @@ async fn field_pairs() {
 async fn a_movie_with_an_edit_list() {
     // Cut at 1.3 s without encoding: the file begins with the key frame at 1.0 s and an edit list hides what is before.
     let file = remuxed("edited.mov", &b_frames(), "-ss 1.3", "-c copy -t 3.5");
-    let packets = common::tool(
+    let packets = crate::common::tool(
         "ffprobe",
         &[
             "-v",
@@ -255,7 +253,7 @@ async fn a_variable_frame_rate() {
 #[tokio::test]
 async fn a_transport_stream_that_begins_in_the_middle_of_a_gop() {
     let whole = remuxed("bframes.ts", &b_frames(), "", "-c copy");
-    let file = common::made("middle.ts", |to| {
+    let file = crate::common::made("middle.ts", |to| {
         let bytes = std::fs::read(&whole).unwrap();
         // The tables, then from the middle of the first GOP on.
         let from = bytes.len() / 12 / 188 * 188;
@@ -287,7 +285,7 @@ async fn a_long_gop_with_b_frames() {
 async fn a_picture_size_that_changes() {
     let small = remuxed("small.ts", &b_frames(), "", &format!("-vf scale=128:96 {X264} keyint=25:bframes=3"));
     let first = remuxed("first.ts", &b_frames(), "", "-c copy");
-    let file = common::made("resized.ts", |to| {
+    let file = crate::common::made("resized.ts", |to| {
         std::fs::write(to, [std::fs::read(&first).unwrap(), std::fs::read(&small).unwrap()].concat()).unwrap();
     });
     let sliced = slice(&file).await;
