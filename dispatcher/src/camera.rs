@@ -139,10 +139,7 @@ impl Camera {
         let opened = self.first_open().await?;
         match opened.content {
             Some(content) => self.play(opened, content).await,
-            None => {
-                self.hold = None;
-                self.watch(opened).await
-            }
+            None => self.watch(opened).await,
         }
     }
 

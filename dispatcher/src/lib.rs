@@ -48,7 +48,8 @@ pub struct DispatcherConfig {
     pub lost_after: Duration,
     /// How long to go on publishing after shutdown.
     pub drain: Duration,
-    /// Stop the cameras once all files are through, and give up what cannot be opened at once.
+    /// Stop the cameras once all files are through, give up what cannot be opened at once, and take the first end of an
+    /// HTTP stream without a length for its end.
     pub until_done: bool,
 }
 

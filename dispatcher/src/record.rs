@@ -62,6 +62,8 @@ pub struct Recorder {
     segments: u64,
     /// Where the newest span ended.
     until: Option<TimeUs>,
+    /// The presentation time that the newest span ended at.
+    reached: Option<(i64, Form)>,
     /// The presentation time that is the timeline's 0, and which timeline.
     origin: Option<(i64, Form)>,
 }
@@ -70,7 +72,18 @@ impl Recorder {
     /// For an epoch of which `confirmed` sequence numbers need no second publishing.
     pub fn new(orders: Orders, epoch: Epoch, confirmed: u64, live: bool) -> Self {
         let live = live.then(CaptureClock::default);
-        Self { orders, epoch, live, confirmed, sequence: 0, frames: 0, segments: 0, until: None, origin: None }
+        Self {
+            orders,
+            epoch,
+            live,
+            confirmed,
+            sequence: 0,
+            frames: 0,
+            segments: 0,
+            until: None,
+            reached: None,
+            origin: None,
+        }
     }
 
     /// Frames captured so far.
@@ -98,7 +111,7 @@ impl Recorder {
         match slice {
             Slice::Segment(cut) => {
                 self.segments += 1;
-                self.observe(cut.units.iter().filter(|u| u.counted).map(|u| (u.facts.pts, u.data.seen_unix_us)), form);
+                self.observe(&cut, form);
                 let span = self.span(cut.frames, cut.start, cut.end, form);
                 let seam = self.seam(&span);
                 self.next(|this| this.segment(cut, span, seam, form.time_scale))
@@ -117,7 +130,7 @@ impl Recorder {
     pub fn gap(&mut self, back: Option<Back>, cause: GapCause) -> Option<Record> {
         let from = self.until?;
         if let Some(back) = back {
-            self.observe([(back.pts, back.seen_unix_us)], back.form);
+            self.know(back.pts, back.seen_unix_us, back.form);
         }
         let until = back.map(|back| self.time(back.pts, back.form).max(from));
         self.until = until.or(self.until);
@@ -146,21 +159,30 @@ impl Recorder {
         (self.live.is_some() && self.sequence == 0).then_some(Seam { at: span.start, key_frame: None })
     }
 
-    /// Takes note of when a live source's frames came.
-    fn observe(&mut self, frames: impl IntoIterator<Item = (i64, i64)>, form: Form) {
-        let other = self.origin.is_none_or(|(_, known)| known != form);
+    /// A timeline's first frame gives the clock its offset.
+    fn know(&mut self, pts: i64, seen_unix_us: i64, form: Form) {
         let Some(clock) = &mut self.live else { return };
-        for (n, (pts, seen_unix_us)) in frames.into_iter().enumerate() {
-            if other && n == 0 {
-                (*clock, self.origin) = (CaptureClock::default(), Some((pts, form)));
-            }
-            clock.observe(us(pts, form.time_scale), seen_unix_us);
+        if self.origin.is_none_or(|(_, known)| known != form) {
+            self.origin = Some((pts, form));
+            *clock = CaptureClock { offset_us: seen_unix_us.saturating_sub(us(pts, form.time_scale)) };
         }
+    }
+
+    /// Takes note of when a live source's frames came.
+    fn observe(&mut self, cut: &Cut<Carried>, form: Form) {
+        let seen = cut.units.iter().filter(|unit| unit.counted).map(|unit| (unit.facts.pts, unit.data.seen_unix_us));
+        let Some((pts, seen_unix_us)) = seen.clone().next() else { return };
+        self.know(pts, seen_unix_us, form);
+        let Some(clock) = &mut self.live else { return };
+        let frames = i64::from(cut.frames.max(1));
+        let late: i128 = seen.map(|(pts, seen)| i128::from(clock.late(us(pts, form.time_scale), seen))).sum();
+        let length = us(cut.end.saturating_sub(cut.start), form.time_scale);
+        clock.follow((late / i128::from(frames)) as i64, (length / 50).min(length / frames / 2));
     }
 
     fn time(&self, pts: i64, form: Form) -> TimeUs {
         match &self.live {
-            Some(clock) => TimeUs(us(pts, form.time_scale).saturating_add(clock.offset_us.unwrap_or(0))),
+            Some(clock) => TimeUs(us(pts, form.time_scale).saturating_add(clock.offset_us)),
             None => {
                 let origin = self.origin.map_or(pts, |(origin, _)| origin);
                 TimeUs(us(pts.saturating_sub(origin), form.time_scale))
@@ -170,8 +192,14 @@ impl Recorder {
 
     fn span(&mut self, frames: u32, start: i64, end: i64, form: Form) -> Span {
         self.origin.get_or_insert((start, form));
-        // Spans never overlap, whatever timestamps and clocks do.
-        let start = self.until.map_or(self.time(start, form), |until| until.max(self.time(start, form)));
+        // Spans never overlap, whatever timestamps and clocks do, and what goes on leaves no gap.
+        let goes_on = self.reached == Some((start, form));
+        self.reached = Some((end, form));
+        let start = match self.until {
+            None => self.time(start, form),
+            Some(until) if goes_on => until,
+            Some(until) => until.max(self.time(start, form)),
+        };
         let end = self.time(end, form).max(start.plus(1));
         self.until = Some(end);
         let first_frame = self.frames;
@@ -286,20 +314,18 @@ fn us(ticks: i64, time_scale: u32) -> i64 {
 /// their arrival, which is not.
 #[derive(Clone, Copy, Debug, Default)]
 struct CaptureClock {
-    offset_us: Option<i64>,
+    offset_us: i64,
 }
 
-/// The share of a new observation in the offset, and the most it moves at once: a late packet moves it little, a drifting
-/// clock is followed.
-const SMOOTHING: i64 = 64;
-const MOST_US: i64 = 2_000;
-
 impl CaptureClock {
-    fn observe(&mut self, stream_us: i64, unix_us: i64) {
-        let seen = unix_us.saturating_sub(stream_us);
-        self.offset_us = Some(match self.offset_us {
-            None => seen,
-            Some(offset) => offset.saturating_add((seen.saturating_sub(offset) / SMOOTHING).clamp(-MOST_US, MOST_US)),
-        });
+    /// How much later than this clock says something was seen.
+    fn late(&self, stream_us: i64, seen_unix_us: i64) -> i64 {
+        seen_unix_us.saturating_sub(stream_us).saturating_sub(self.offset_us)
+    }
+
+    /// Moves towards what was seen, by `most_us` at most: less than half a frame, so that times keep their order.
+    fn follow(&mut self, late_us: i64, most_us: i64) {
+        let most_us = most_us.max(0);
+        self.offset_us = self.offset_us.saturating_add((late_us / 4).clamp(-most_us, most_us));
     }
 }

@@ -59,8 +59,9 @@ impl Camera {
         loop {
             let since = Instant::now();
             let error = self.read_live(&mut *source, desk).await?;
-            if error.is_none() && self.shared.config.until_done {
-                return Ok(());
+            if self.shared.config.until_done && !self.config.url.is_camera() {
+                // Whether it is a file or a camera, nobody can tell; its first end is its end.
+                return error.map_or(Ok(()), |error| Err(End::Failed(chain(&error))));
             }
             drop(source);
             if since.elapsed() > GOOD {

@@ -1,10 +1,10 @@
 //! libavformat's demuxer behind a safe face: opens, refuses what is not taken, gives packets of the first video stream.
 
 use std::collections::VecDeque;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,8 +17,11 @@ use super::packet::{Packet, framed};
 use crate::source::{AccessUnit, Arrival, SourceError, SourceUrl, StreamInfo, unix_us};
 
 mod faults;
+mod patience;
 mod remote;
 mod rtsp;
+
+use patience::Patience;
 
 /// Containers that are taken, by the first of libavformat's names for each.
 const CONTAINERS: [&str; 4] = ["mov", "matroska", "mpegts", "avi"];
@@ -26,6 +29,7 @@ const CONTAINERS: [&str; 4] = ["mov", "matroska", "mpegts", "avi"];
 const MAX_DAMAGED: u32 = 1_000;
 /// Linux's numbers of these errors.
 const EAGAIN: c_int = 11;
+const EIO: c_int = 5;
 const ETIMEDOUT: c_int = 110;
 
 pub(super) enum Event {
@@ -35,16 +39,10 @@ pub(super) enum Event {
     Lost(String),
 }
 
-/// What libav asks while it waits.
-struct Patience {
-    cancelled: Arc<AtomicBool>,
-    deadline: Instant,
-}
-
 pub(super) struct Demuxer {
     context: *mut ffi::AVFormatContext,
     io: *mut ffi::AVIOContext,
-    patience: Box<Patience>,
+    patience: Arc<Patience>,
     timeout: Duration,
     stream: c_int,
     url: SourceUrl,
@@ -61,19 +59,13 @@ pub(super) struct Demuxer {
 // SAFETY: the pointers are ours alone, and libavformat ties nothing to a thread.
 unsafe impl Send for Demuxer {}
 
-extern "C" fn interrupt(patience: *mut c_void) -> c_int {
-    // SAFETY: the demuxer boxes it and outlives every call into libav.
-    let patience = unsafe { &*patience.cast::<Patience>() };
-    c_int::from(patience.cancelled.load(Ordering::Relaxed) || Instant::now() > patience.deadline)
-}
-
 impl Demuxer {
     pub(super) fn open(url: &SourceUrl, timeout: Duration, cancelled: Arc<AtomicBool>) -> Result<Self, SourceError> {
         log::listen();
         let mut demuxer = Self {
             context: ptr::null_mut(),
             io: ptr::null_mut(),
-            patience: Box::new(Patience { cancelled, deadline: Instant::now() + timeout }),
+            patience: Arc::new(Patience::new(cancelled, timeout)),
             timeout,
             stream: -1,
             url: url.clone(),
@@ -120,7 +112,6 @@ impl Demuxer {
     /// Reads the container's header.
     fn begin(&mut self, format: *const ffi::AVInputFormat) -> Result<(), SourceError> {
         self.renew_patience();
-        let patience: *mut Patience = &mut *self.patience;
         // SAFETY: the context takes `io` as its own input and leaves closing it to us; on an error it frees itself.
         unsafe {
             self.context = ffi::avformat_alloc_context();
@@ -128,12 +119,11 @@ impl Demuxer {
                 return Err(self.refused("out of memory", Fault::Transient));
             }
             (*self.context).pb = self.io;
-            (*self.context).interrupt_callback =
-                ffi::AVIOInterruptCB { callback: Some(interrupt), opaque: patience.cast() };
+            (*self.context).interrupt_callback = self.patience.callback();
             let code = ffi::avformat_open_input(&mut self.context, ptr::null(), format, ptr::null_mut());
             if code < 0 {
                 self.check_patience()?;
-                let cut_off = self.container == "mov" && code == ffi::AVERROR_INVALIDDATA;
+                let cut_off = self.container == "mov" && matches!(code, ffi::AVERROR_INVALIDDATA | ffi::AVERROR_EOF);
                 let hint =
                     if cut_off { "; its index is missing or damaged, as where a recording was cut off" } else { "" };
                 let reason = format!("the {} file cannot be read: {}{hint}", self.container, error(code));
@@ -275,7 +265,16 @@ impl Demuxer {
             return Err(self.camera_ended(code));
         }
         // SAFETY: `io` is open as long as the demuxer is.
-        let io_error = unsafe { (*self.io).error };
+        let (io_error, length) = unsafe { ((*self.io).error, ffi::avio_size(self.io)) };
+        // Interrupted: we had waited long enough, perhaps already while an earlier picture was read.
+        if [code, io_error].iter().any(|code| [ffi::AVERROR(ETIMEDOUT), ffi::AVERROR_EXIT].contains(code)) {
+            return Err(self.silent());
+        }
+        // libav calls the end of an HTTP stream that has no length premature.
+        let ends_anywhere = !self.url.is_file() && length <= 0;
+        if ends_anywhere && [code, io_error].contains(&ffi::AVERROR(EIO)) {
+            return Ok(false);
+        }
         if code == ffi::AVERROR_EOF {
             if io_error < 0 && io_error != ffi::AVERROR_EOF {
                 return Err(self.broken(&error(io_error)));
@@ -333,11 +332,11 @@ impl Demuxer {
     }
 
     fn renew_patience(&mut self) {
-        self.patience.deadline = Instant::now() + self.timeout;
+        self.patience.renew();
     }
 
     fn check_patience(&self) -> Result<(), SourceError> {
-        if Instant::now() > self.patience.deadline {
+        if self.patience.is_over() {
             return Err(self.silent());
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::ptr;
 use detektor_contract::{Digest, Fault};
 use ffmpeg::ffi;
 
-use super::{Demuxer, Patience, interrupt, set};
+use super::{Demuxer, set};
 use crate::source::SourceError;
 use crate::source::url::Kind;
 
@@ -30,9 +30,8 @@ impl Demuxer {
         let protocols = if self.url.is_file() { c"file" } else { c"http,https,httpproxy,tcp,tls" };
         let location = CString::new(location).map_err(|_| self.refused("a zero byte in its name", Fault::Permanent))?;
         let (mut io, mut options) = (ptr::null_mut(), ptr::null_mut());
-        let patience: *mut Patience = &mut *self.patience;
-        let callback = ffi::AVIOInterruptCB { callback: Some(interrupt), opaque: patience.cast() };
-        // SAFETY: every string outlives its call; the callback's argument is boxed and outlives what is opened.
+        let callback = self.patience.callback();
+        // SAFETY: every string outlives its call; the callback's argument outlives what is opened.
         let code = unsafe {
             set(&mut options, c"protocol_whitelist", protocols);
             if !self.url.is_file() {

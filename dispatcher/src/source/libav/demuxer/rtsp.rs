@@ -6,7 +6,7 @@ use std::ptr;
 use detektor_contract::Fault;
 use ffmpeg::ffi;
 
-use super::{Demuxer, ETIMEDOUT, Event, Patience, error, interrupt, set};
+use super::{Demuxer, ETIMEDOUT, Event, error, set};
 use crate::source::{AccessUnit, SourceError};
 
 /// Bytes that the kernel holds while we are busy, as far as it allows: a key frame of 4K comes at once.
@@ -26,17 +26,15 @@ impl Demuxer {
         let location = CString::new(self.url.expose()).map_err(|_| unusable())?;
         let microseconds = CString::new(self.timeout.as_micros().to_string()).unwrap_or_default();
         let socket_bytes = CString::new(SOCKET_BYTES).unwrap_or_default();
-        let patience: *mut Patience = &mut *self.patience;
         let mut options = ptr::null_mut();
-        // SAFETY: every string outlives its call; the callback's argument is boxed and outlives the context; on an error
+        // SAFETY: every string outlives its call; the callback's argument outlives the context; on an error
         // the context frees itself.
         unsafe {
             self.context = ffi::avformat_alloc_context();
             if self.context.is_null() {
                 return Err(self.refused("out of memory", Fault::Transient));
             }
-            (*self.context).interrupt_callback =
-                ffi::AVIOInterruptCB { callback: Some(interrupt), opaque: patience.cast() };
+            (*self.context).interrupt_callback = self.patience.callback();
             set(&mut options, c"protocol_whitelist", c"rtsp,rtp,tcp,udp");
             set(&mut options, c"rtsp_transport", c"udp");
             set(&mut options, c"allowed_media_types", c"video");
