@@ -48,6 +48,6 @@ bench-system *args: build
 bench-engines *args:
     ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" cargo run --release -p detektor-detect --example engine_bench -- {{ args }}
 
-# Fuzz one target of fuzz/ for a while: segment, bitstream, clip, write or wire. Needs a nightly toolchain and cargo-fuzz.
+# Fuzz one target of fuzz/ for a while: segment, bitstream, clip, write, wire, manifest or slicer. Needs a nightly toolchain and cargo-fuzz.
 fuzz target seconds="60":
     cargo +nightly fuzz run {{ target }} -- -max_total_time={{ seconds }}
