@@ -23,3 +23,9 @@ pub mod worker;
 pub use error::DetectError;
 pub use handler::{Detect, DetectConfig};
 pub use metrics::Numbers;
+
+#[cfg(test)]
+#[path = "../tests/footage/mod.rs"]
+mod footage;
+#[cfg(test)]
+mod stub;

@@ -4,8 +4,8 @@ use detektor_contract::{Codec, Digest};
 
 use super::{DecodeError, Decoder};
 
-/// A worker's open decoders, the latest used first. A camera's segments share their init part, so the decoder that took
-/// the last one takes the next; opening one costs more than decoding a quiet segment.
+/// A worker's open decoders, the latest used first. A camera's segments share their parameter sets, so the decoder that
+/// took the last one takes the next; opening one costs more than decoding a quiet segment.
 pub struct Decoders {
     open: Vec<(Key, Decoder)>,
     capacity: usize,
@@ -19,12 +19,12 @@ impl Decoders {
         Self { open: Vec::new(), capacity: capacity.max(1) }
     }
 
-    /// The decoder for segments with this init part; `extradata` is its `avcC` or `hvcC` record.
+    /// The decoder for streams with these parameter sets (an `avcC` or `hvcC` record).
     ///
     /// # Errors
     /// See [`Decoder::open`].
-    pub fn get(&mut self, codec: Codec, init: Digest, extradata: &[u8]) -> Result<&mut Decoder, DecodeError> {
-        let key = (codec, init);
+    pub fn get(&mut self, codec: Codec, extradata: &[u8]) -> Result<&mut Decoder, DecodeError> {
+        let key = (codec, Digest::of(extradata));
         let entry = match self.open.iter().position(|(k, _)| *k == key) {
             Some(at) => self.open.remove(at),
             None => (key, Decoder::open(codec, extradata)?),
@@ -32,6 +32,12 @@ impl Decoders {
         self.open.truncate(self.capacity - 1);
         self.open.insert(0, entry);
         Ok(&mut self.open[0].1)
+    }
+
+    /// Closes the decoder that was got last: it has read parameter sets other than those it was opened with, and would
+    /// take them for those of the next stream.
+    pub fn close_latest(&mut self) {
+        self.open.drain(..self.open.len().min(1));
     }
 
     /// How many are open.

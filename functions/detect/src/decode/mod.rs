@@ -10,3 +10,6 @@ pub use error::DecodeError;
 
 #[cfg(test)]
 pub(crate) use decoder::silence_libav;
+
+#[cfg(test)]
+mod tests;

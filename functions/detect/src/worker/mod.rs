@@ -116,9 +116,13 @@ impl Worker {
             looks: 0,
         };
         if !wanted.is_empty() {
-            let decoder = self.decoders.get(timeline.codec, job.media.init, &timeline.extradata)?;
+            let decoder = self.decoders.get(timeline.codec, &timeline.extradata)?;
             let around = Around::new(&job.policy.masks, verdict == Verdict::Open, certain);
-            look_through(decoder, &timeline, &plan, &wanted, around, &mut looker, stop)?;
+            let done = look_through(decoder, &timeline, &plan, &wanted, around, &mut looker, stop);
+            if timeline.infos.iter().any(|info| info.parameter_sets) {
+                self.decoders.close_latest();
+            }
+            done?;
         }
         let Looker { shots, looks, .. } = looker;
         let kept = shots.into_frames();
