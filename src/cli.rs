@@ -103,8 +103,8 @@ pub struct RunArgs {
 #[derive(Args, Debug)]
 pub struct ReadArgs {
     /// Where the data is.
-    #[arg(long, value_name = "DIR", env = "DETEKTOR_DATA_DIR", default_value = "detektor-data", value_hint = ValueHint::DirPath)]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
     /// Only this camera's.
     #[arg(long, value_name = "NAME")]
     pub camera: Option<CameraId>,
@@ -113,7 +113,7 @@ pub struct ReadArgs {
     pub json: bool,
 }
 
-/// What `reindex` takes.
+/// Where the data is.
 #[derive(Args, Debug)]
 pub struct DataArgs {
     /// Where the data is.
@@ -125,8 +125,8 @@ pub struct DataArgs {
 #[derive(Args, Debug)]
 pub struct ReplayArgs {
     /// Where the data is.
-    #[arg(long, value_name = "DIR", env = "DETEKTOR_DATA_DIR", default_value = "detektor-data", value_hint = ValueHint::DirPath)]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
     /// Only this camera's.
     #[arg(long, value_name = "NAME")]
     pub camera: Option<CameraId>,

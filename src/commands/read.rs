@@ -44,9 +44,9 @@ async fn print<T>(
     read: Read<T>,
     show: impl Fn(&T) -> serde_json::Result<String>,
 ) -> anyhow::Result<()> {
-    let data = Embedded::open_read_only(&args.data_dir)
+    let data = Embedded::open_read_only(&args.data.data_dir)
         .await
-        .with_context(|| format!("{} cannot be read", args.data_dir.display()))?;
+        .with_context(|| format!("{} cannot be read", args.data.data_dir.display()))?;
     let mut views = read(data.store(), args.camera);
     let mut out = BufWriter::new(io::stdout().lock());
     while let Some(view) = views.try_next().await? {

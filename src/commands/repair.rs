@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Context;
 use detektor_backends::embedded::{Embedded, Options};
 use detektor_contract::OutcomeBody;
-use detektor_merge::{Reindexed, reindex as reindex_store, replay as replay_store};
+use detektor_merge::replay as replay_store;
 
 use crate::cli::{DataArgs, ReplayArgs};
 use crate::run::{PARTITION, progress};
@@ -15,7 +15,7 @@ pub async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
     if args.list {
         return list(args).await;
     }
-    let data = open(&args.data_dir).await?;
+    let data = open(&args.data.data_dir).await?;
     let done = replay_store(&*data.store(), &*data.bucket(), &data.queues(), args.camera.as_ref(), |_| PARTITION).await;
     data.close().await;
     let done = done?;
@@ -28,7 +28,7 @@ pub async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
 }
 
 async fn list(args: ReplayArgs) -> anyhow::Result<()> {
-    let data = Embedded::open_read_only(&args.data_dir).await?;
+    let data = Embedded::open_read_only(&args.data.data_dir).await?;
     let mut out = std::io::stdout().lock();
     for outcome in data.store().tombstones().await? {
         let OutcomeBody::Tombstone(tombstone) = &outcome.body else { continue };
@@ -43,10 +43,7 @@ async fn list(args: ReplayArgs) -> anyhow::Result<()> {
 /// Makes the event store anew from the outcome log in the bucket.
 pub async fn reindex(args: DataArgs) -> anyhow::Result<()> {
     let data = open(&args.data_dir).await?;
-    let bar = progress::bar();
-    let show = |found: &Reindexed| bar.set_message(progress::reindexed(found));
-    let done = reindex_store(&*data.store(), &*data.bucket(), show).await;
-    bar.finish_and_clear();
+    let done = progress::reindex(&*data.store(), &*data.bucket()).await;
     data.close().await;
     let done = done?;
     println!("{} outcomes of {} cameras, from {} log objects", done.outcomes, done.cameras, done.objects);

@@ -10,9 +10,10 @@ use detektor_backends::embedded::{Embedded, Options};
 use detektor_backends::queue::{Depth, QueueError, Queues};
 use detektor_backends::store::{EventFilter, EventStore, FeedPosition, Order};
 use detektor_contract::names::{Queue, Work};
+use detektor_detect::Detect;
 use detektor_dispatcher::{CameraConfig, CameraReport, Dispatcher};
 use detektor_events::{Api, Tokens, router};
-use detektor_merge::{DeadLetters, EventObjects, Merge, MergeConfig, reindex};
+use detektor_merge::{DeadLetters, EventObjects, Merge, MergeConfig};
 use detektor_runtime::http::Server;
 use detektor_runtime::task::Supervisor;
 use detektor_runtime::{Handler, Health, Host, HostConfig, Listen, Metrics};
@@ -50,6 +51,7 @@ pub struct App {
     until_done: bool,
     cameras: Vec<CameraConfig>,
     dispatcher: Dispatcher,
+    detect: Detect,
     merge: Arc<Merge>,
     feed_from: FeedPosition,
 }
@@ -63,10 +65,8 @@ impl App {
             .with_context(|| format!("the data directory {}", config.data_dir.display()))?;
         let (store, bucket, queues) = (data.store(), data.bucket(), data.queues());
         if store.reindex_pending().await? {
-            let bar = progress::bar();
-            let done = reindex(&*store, &*bucket, |found| bar.set_message(progress::reindexed(found))).await;
-            bar.finish_and_clear();
-            done.context("making the event store anew from the bucket")?;
+            let anew = progress::reindex(&*store, &*bucket).await;
+            anew.context("making the event store anew from the bucket")?;
         }
         let (metrics, health) = (Metrics::new(), Health::new());
         let mut supervisor = Supervisor::new(shutdown.clone());
@@ -106,6 +106,7 @@ impl App {
             until_done,
             cameras: sources,
             dispatcher,
+            detect,
             merge,
             feed_from,
         })
@@ -119,8 +120,19 @@ impl App {
     /// Runs until shutdown, or until all files are through and merged, if that was asked for; then drains. With `quiet`,
     /// events are not told on standard output.
     pub async fn run(self, quiet: bool) -> anyhow::Result<(Summary, Vec<CameraReport>)> {
-        let Self { config, shutdown, data, server, mut supervisor, until_done, cameras, dispatcher, merge, feed_from } =
-            self;
+        let Self {
+            config,
+            shutdown,
+            data,
+            server,
+            mut supervisor,
+            until_done,
+            cameras,
+            dispatcher,
+            detect,
+            merge,
+            feed_from,
+        } = self;
         let (store, queues) = (data.store(), data.queues());
         let started = Instant::now();
         let before = accounted(&*store).await?;
@@ -146,6 +158,7 @@ impl App {
 
         let ended = supervisor.run(config.drain + Duration::from_secs(10)).await;
         bar.finish_and_clear();
+        detect.shutdown().await;
         let reports = reported.await.unwrap_or_default();
         let summary = summary(&*store, &merge, &reports, started.elapsed(), before).await?;
         data.close().await;

@@ -4,10 +4,11 @@ use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use detektor_backends::bucket::Bucket;
 use detektor_backends::store::{EventStore, Feed, FeedPosition, StoreError};
 use detektor_contract::EventChange;
 use detektor_events::views::EventView;
-use detektor_merge::Reindexed;
+use detektor_merge::{MergeError, Reindexed};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
@@ -29,9 +30,18 @@ pub fn bar() -> ProgressBar {
     bar
 }
 
-/// How far a reindex is.
-pub fn reindexed(found: &Reindexed) -> String {
-    format!("{} log objects, {} outcomes, {} cameras", found.objects, found.outcomes, found.cameras)
+/// Makes the event store anew from the bucket, and says how far it is.
+pub async fn reindex(store: &dyn EventStore, bucket: &dyn Bucket) -> Result<Reindexed, MergeError> {
+    let bar = bar();
+    let show = |found: &Reindexed| {
+        bar.set_message(format!(
+            "{} log objects, {} outcomes, {} cameras",
+            found.objects, found.outcomes, found.cameras
+        ));
+    };
+    let done = detektor_merge::reindex(store, bucket, show).await;
+    bar.finish_and_clear();
+    done
 }
 
 /// Says how far each camera is merged, until shutdown.

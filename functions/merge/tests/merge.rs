@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use detektor_backends::failing::{FailingBucket, FailingStore};
 use detektor_backends::queue::Message;
 use detektor_backends::store::CameraUpdate;
 use detektor_contract::fold::{Seams, project};
 use detektor_contract::*;
 use detektor_merge::{EventObjects, reindex};
 use detektor_runtime::HandlerError;
-use support::failing::{FailingBucket, FailingStore, Steps};
 use support::footage::{Footage, seen};
 use support::{World, call, camera, merge, message};
 
@@ -133,9 +133,9 @@ async fn a_batch_that_breaks_off_anywhere_is_done_again() {
     let mut step = 0;
     loop {
         let world = World::new().await;
-        let steps = Steps::fail_at(step);
-        let store = Arc::new(FailingStore(world.store(), steps.clone()));
-        let function = world.merge_over(store, Arc::new(FailingBucket(world.bucket(), steps.clone())));
+        let plan = support::break_off(step);
+        let store = FailingStore::new(world.store(), Arc::clone(&plan));
+        let function = world.merge_over(store, FailingBucket::new(world.bucket(), Arc::clone(&plan)));
         for batch in batches {
             if let Err(error) = merge(&function, batch).await {
                 assert_eq!(error.fault, Fault::Transient, "{error}");
@@ -147,7 +147,7 @@ async fn a_batch_that_breaks_off_anywhere_is_done_again() {
             }
         }
         world.agrees_with(&expected).await;
-        if !steps.failed() {
+        if !support::broke_off(&plan, step) {
             break;
         }
         step += 1;

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use detektor_backends::embedded::{Embedded, Options};
 use detektor_backends::epochs;
+use detektor_backends::failing::{FailingBucket, FailingStore};
 use detektor_backends::store::EpochRequest;
 use detektor_contract::fold::project;
 use detektor_contract::*;
 use detektor_merge::{Reindexed, reindex};
-use support::failing::{FailingBucket, FailingStore, Steps};
 use support::footage::{Footage, seen};
 use support::{World, camera, merge};
 
@@ -127,11 +127,11 @@ async fn a_reindex_that_breaks_off_anywhere_is_run_again() {
     let listed = world.listed().await;
     let mut step = 0;
     loop {
-        let steps = Steps::fail_at(step);
-        let store = Arc::new(FailingStore(world.store(), steps.clone()));
-        let bucket = Arc::new(FailingBucket(world.bucket(), steps.clone()));
+        let plan = support::break_off(step);
+        let store = FailingStore::new(world.store(), Arc::clone(&plan));
+        let bucket = FailingBucket::new(world.bucket(), Arc::clone(&plan));
         let result = reindex(&*store, &*bucket, |_| {}).await;
-        assert_eq!(result.is_err(), steps.failed());
+        assert_eq!(result.is_err(), support::broke_off(&plan, step));
         let pending = world.store().reindex_pending().await.unwrap();
         let Err(error) = result else {
             assert!(!pending);

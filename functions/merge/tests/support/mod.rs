@@ -2,7 +2,6 @@
 
 #![allow(dead_code, clippy::unwrap_used)]
 
-pub mod failing;
 #[path = "../../../../crates/contract/tests/common/mod.rs"]
 pub mod footage;
 
@@ -13,6 +12,7 @@ use std::time::Duration;
 
 use detektor_backends::bucket::Bucket;
 use detektor_backends::embedded::{Embedded, Options};
+use detektor_backends::failing::{Moment, Plan};
 use detektor_backends::queue::Message;
 use detektor_backends::store::{EventFilter, EventStore, Order, StoredEvent};
 use detektor_contract::fold::{CameraFold, Projection};
@@ -116,4 +116,16 @@ pub async fn merge(merge: &Arc<Merge>, outcomes: &[Outcome]) -> Result<(), Handl
     let reply = call(Arc::clone(merge).handler(), outcomes.iter().map(message).collect()).await?;
     assert!(reply.0.iter().all(|item| item.as_ref().is_ok_and(Vec::is_empty)), "{reply:?}");
     Ok(())
+}
+
+/// A plan in which one call fails, once: steps 2n and 2n + 1 are before and after the effect of call n.
+pub fn break_off(step: u64) -> Arc<Plan> {
+    let plan = Plan::new();
+    plan.fail_nth(step / 2, if step.is_multiple_of(2) { Moment::Before } else { Moment::After });
+    plan
+}
+
+/// Whether the call that was to fail was reached.
+pub fn broke_off(plan: &Plan, step: u64) -> bool {
+    plan.calls().len() as u64 > step / 2
 }
