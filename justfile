@@ -40,6 +40,11 @@ chaos-local *args: build
     scripts/chaos/local.py {{ detektor }} --longest 1.6 --camera a=samples/driveway.mov --camera b=samples/driveway.mov \
         --camera c=samples/driveway.mov --camera d=samples/driveway.mov {{ args }}
 
+# Kill `detektor run` on a live RTSP camera: its ledger must close, and name every kill as a gap.
+chaos-live *args: build
+    scripts/setup/packages rtsp
+    scripts/chaos/live.py {{ detektor }} {{ args }}
+
 # What the whole costs: a busy camera, a quiet one, and what the gate loses. `--inference-ms` comes from bench-engines.
 bench-system *args: build
     ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" scripts/bench/system.py {{ detektor }} {{ args }}

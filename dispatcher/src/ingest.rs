@@ -8,10 +8,11 @@ use detektor_contract::{Codec, GapCause};
 use detektor_media::{
     AccessUnitInfo, Border, Leading as MediaLeading, MediaError, ParameterSets, SetsChange, classify,
 };
+use detektor_runtime::unix_us;
 
 use crate::slicer::timeline::{Stamps, Timeline, TimelineLimits};
 use crate::slicer::{Entry, Facts, Leading, Limits, Slice, Slicer, Unit};
-use crate::source::{AccessUnit, StreamInfo, unix_us};
+use crate::source::{AccessUnit, StreamInfo};
 
 /// Steps ahead that are no jump, in seconds: files may pause for long (recorded on motion), a camera's clock runs.
 const FILE_AHEAD_S: i64 = 3_600;

@@ -11,10 +11,10 @@ use detektor_contract::{
 };
 use detektor_media::MediaError;
 use detektor_media::segment::{Sample, Written, write};
+use detektor_runtime::unix_us;
 
 use crate::ingest::{Back, Carried, Form};
 use crate::slicer::{Cut, Entry, Slice};
-use crate::source::unix_us;
 
 /// What all segments of a camera have in common.
 #[derive(Clone, Debug)]

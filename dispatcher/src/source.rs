@@ -1,6 +1,6 @@
 //! Where access units come from.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -175,10 +175,4 @@ pub async fn open(url: &SourceUrl, options: OpenOptions) -> Result<Opened, Sourc
             RtspTransport::Udp => libav::open(url, options).await,
         },
     }
-}
-
-/// Unix time in microseconds.
-pub(crate) fn unix_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -70,6 +70,7 @@ fn policy(reader: &mut Reader<'_>, policy: &mut DetectPolicy) {
     set(&mut policy.labels, reader.take("labels", list(|v| text(v).map(|name| Label::from(name.as_str())))));
     set(&mut policy.masks, reader.take("masks", list(mask)));
     set(&mut policy.keep_video, reader.take("keep_video", keep_video));
+    set_some(&mut policy.max_age_ms, reader.take("max_age_ms", whole(1_000..=86_400_000)).map(|n| n as u32));
 }
 
 fn rules(reader: &mut Reader<'_>, rules: &mut EventRules) {

@@ -13,7 +13,7 @@ use detektor_contract::names::{Queue, Work};
 use detektor_detect::Detect;
 use detektor_dispatcher::{CameraConfig, CameraReport, Dispatcher};
 use detektor_events::{Api, Tokens, router};
-use detektor_merge::{DeadLetters, EventObjects, Merge, MergeConfig};
+use detektor_merge::{DeadLetters, EventObjects, InFlight, Merge, MergeConfig};
 use detektor_runtime::http::Server;
 use detektor_runtime::task::Supervisor;
 use detektor_runtime::{Handler, Health, Host, HostConfig, Listen, Metrics};
@@ -94,6 +94,9 @@ impl App {
         let (objects, stop) = (EventObjects::new(store.clone(), bucket.clone()), shutdown.clone());
         supervisor.service("event objects", async move { objects.run(stop).await });
 
+        let (in_flight, stop) = (InFlight::new(store.clone(), bucket.clone()), shutdown.clone());
+        supervisor.service("jobs' videos", async move { in_flight.run(stop).await });
+
         let dispatching = cameras::dispatching(&config, until_done);
         let dispatcher = Dispatcher::new(dispatching, queues, bucket, store.clone(), &metrics)?;
         let feed_from = store.feed_head().await?;
@@ -161,6 +164,11 @@ impl App {
         detect.shutdown().await;
         let reports = reported.await.unwrap_or_default();
         let summary = summary(&*store, &merge, &reports, started.elapsed(), before).await?;
+        if ended.is_ok() {
+            // All is drained: nothing is delivered again.
+            let in_flight = InFlight::new(store, data.bucket());
+            in_flight.remove(&in_flight.through().await?).await?;
+        }
         data.close().await;
         ended?;
         Ok((summary, reports))

@@ -4,8 +4,8 @@
 
 use async_trait::async_trait;
 use detektor_contract::{
-    CameraId, Clock, Digest, Epoch, EpochRecord, Event, EventChange, EventId, Fault, Faulty, Label, Ledger, ObjectKey,
-    Outcome, Position, Score, Seam, TimeUs,
+    CameraId, Clock, Digest, Epoch, EpochRecord, Event, EventChange, EventId, Fault, Faulty, Gap, Label, Ledger,
+    ObjectKey, Outcome, Position, Score, Seam, TimeUs,
 };
 use serde::{Deserialize, Serialize};
 
@@ -211,12 +211,14 @@ pub struct CameraUpdate {
     pub merged_until: Option<(TimeUs, Clock)>,
     /// What waits behind a hole; none if nothing does.
     pub waiting: Option<Waiting>,
-    /// Checkpoints behind this position are no longer true; none on the ordinary way.
+    /// Checkpoints and gaps behind this position are no longer true; none on the ordinary way.
     pub refolded_from: Option<Option<Position>>,
     /// New checkpoints: positions and states.
     pub checkpoints: Vec<(Position, Vec<u8>)>,
     /// Changes to events, each with the position of the outcome that made it, in order.
     pub changes: Vec<(Position, EventChange)>,
+    /// Gaps in the capture, each with the position of the outcome that told of it, in order.
+    pub gaps: Vec<(Position, Gap)>,
 }
 
 /// The store as the dispatcher, merge and readers use it.
@@ -280,14 +282,9 @@ pub trait EventStore: Send + Sync + 'static {
         until: TimeUs,
         limit: u32,
     ) -> Result<Vec<Outcome>>;
-    /// A camera's winning markers behind `after` in this order (from its end, if none), at most `limit`.
-    async fn markers(
-        &self,
-        camera: &CameraId,
-        order: Order,
-        after: Option<Position>,
-        limit: u32,
-    ) -> Result<Vec<Outcome>>;
+    /// The gaps in a camera's capture that were told of before a place (all, if none), newest first, at most `limit`. One
+    /// that lasted is told twice: as it began, and once it was over.
+    async fn gaps(&self, camera: &CameraId, before: Option<Position>, limit: u32) -> Result<Vec<(Position, Gap)>>;
     /// A camera's seams, by epoch.
     async fn seams(&self, camera: &CameraId) -> Result<Vec<(Epoch, Seam)>>;
     /// How far each camera is folded.

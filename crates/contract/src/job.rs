@@ -144,6 +144,10 @@ pub struct DetectPolicy {
     pub masks: Vec<[u16; 4]>,
     /// Which segments' video to keep.
     pub keep_video: KeepVideo,
+    /// Live video that is older than this when a worker takes it is shed rather than looked at late. In milliseconds; none
+    /// looks at everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_ms: Option<u32>,
 }
 
 impl Default for DetectPolicy {
@@ -155,7 +159,17 @@ impl Default for DetectPolicy {
             labels: Vec::new(),
             masks: Vec::new(),
             keep_video: KeepVideo::Events,
+            max_age_ms: None,
         }
+    }
+}
+
+impl SegmentJob {
+    /// Whether it is too old to be looked at, at a Unix time in microseconds. Footage never is.
+    pub fn is_stale(&self, now: i64) -> bool {
+        let age_us = now.saturating_sub(self.span.end.0);
+        let too_old = |max_ms: u32| age_us > i64::from(max_ms) * 1_000;
+        self.span.clock == Clock::Unix && self.policy.max_age_ms.is_some_and(too_old)
     }
 }
 

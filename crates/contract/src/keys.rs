@@ -27,6 +27,9 @@ impl ObjectKey {
     /// Everything below it says what an epoch is.
     pub const EPOCHS: &'static str = "epochs/";
 
+    /// Everything below it is the video of a job that was too large for its message.
+    pub const IN_FLIGHT: &'static str = "jobs/";
+
     /// Reads a key that was written before.
     pub fn parse(key: &str) -> Result<Self, InvalidKey> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -50,7 +53,16 @@ impl ObjectKey {
 
     /// A large segment on its way to a detect worker.
     pub fn in_flight(segment: &SegmentId) -> Self {
-        Self(format!("jobs/{}/{:020}/{:010}.mp4", segment.camera, segment.epoch.0, segment.sequence))
+        let SegmentId { camera, epoch, sequence } = segment;
+        Self(format!("{}{camera}/{:020}/{sequence:010}.mp4", Self::IN_FLIGHT, epoch.0))
+    }
+
+    /// Whose video it is, where [`ObjectKey::in_flight`] made it.
+    pub fn segment_in_flight(&self) -> Option<SegmentId> {
+        let mut parts = self.0.strip_prefix(Self::IN_FLIGHT)?.strip_suffix(".mp4")?.split('/');
+        let (camera, epoch, sequence) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let segment = SegmentId { camera: CameraId::new(camera).ok()?, epoch: Epoch(epoch), sequence };
+        (Self::in_flight(&segment) == *self).then_some(segment)
     }
 
     /// A full frame of a segment, by presentation index. The engine's digest keeps two models' choices apart.
@@ -151,6 +163,17 @@ mod tests {
         assert_eq!(at(951_782_400), "2000-02-29");
         assert_eq!(at(1_795_500_000), "2026-11-24");
         assert_eq!(at(-1), "1969-12-31");
+    }
+
+    #[test]
+    fn a_job_in_flight_names_its_segment() {
+        for name in ["gate/1/2", "a.b-c/1795500000000/18446744073709551615"] {
+            let segment: SegmentId = name.parse().unwrap();
+            assert_eq!(ObjectKey::in_flight(&segment).segment_in_flight(), Some(segment));
+        }
+        for other in ["video/gate/00000000000000000001/0000000002.mp4", "jobs/gate/1/2.mp4", "jobs/gate/x/2.mp4"] {
+            assert_eq!(ObjectKey::parse(other).unwrap().segment_in_flight(), None, "{other}");
+        }
     }
 
     #[test]

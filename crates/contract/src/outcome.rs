@@ -206,6 +206,9 @@ pub enum GapCause {
     PacketLoss,
     /// The camera's clock jumped.
     Timeline,
+    /// Nobody held the camera: Detektor was stopped or killed. No marker says so; the fold sees it where one epoch ends
+    /// and the next begins later.
+    Unattended,
 }
 
 /// Why an epoch ended.

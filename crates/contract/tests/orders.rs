@@ -23,6 +23,7 @@ struct Merge {
     head: Option<CameraFold>,
     /// With the position of the outcome that last touched it.
     events: BTreeMap<EventId, (Position, Event)>,
+    gaps: BTreeMap<Position, Gap>,
 }
 
 impl Merge {
@@ -67,6 +68,7 @@ impl Merge {
             Some((at, bytes)) => (Some(*at), CameraFold::from_bytes(bytes).unwrap()),
             None => (None, CameraFold::new(camera())),
         };
+        self.gaps.retain(|at, _| from.is_some_and(|from| *at <= from));
         let open = fold.open_events();
         let touched = self.events.values().filter(|(at, _)| from.is_none_or(|from| *at > from));
         let before: Vec<Event> = touched.map(|(_, event)| event.clone()).collect();
@@ -97,7 +99,8 @@ impl Merge {
                 break;
             }
             let said = fold.apply(outcome, &seams.limit(at.epoch));
-            changes.extend(said.into_iter().map(|change| (*at, change)));
+            self.gaps.extend(said.gap.map(|gap| (*at, gap)));
+            changes.extend(said.changes.into_iter().map(|change| (*at, change)));
             if at.sequence % every == 0 {
                 self.checkpoints.insert(*at, fold.to_bytes());
             }
@@ -158,6 +161,7 @@ proptest! {
         let events: BTreeMap<EventId, Event> =
             merge.events.into_iter().map(|(id, (_, event))| (id, event)).collect();
         prop_assert_eq!(events, expected.events);
+        prop_assert_eq!(merge.gaps, expected.gaps);
     }
 
     #[test]

@@ -225,6 +225,61 @@ fn a_lost_camera_closes_its_events_and_its_gap_counts_once() {
 }
 
 #[test]
+fn what_nobody_attended_is_a_gap_too() {
+    let person = |t: f32| vec![seen("person", 0.8, walker(t, 100.0, 100.0))];
+    let restarted_after = |pause: i64, marked: bool, key_frame: Option<Digest>| {
+        let mut footage = Footage::live();
+        footage.looks(2.0, person);
+        let from = footage.now;
+        if marked {
+            footage.gap(from, None);
+        }
+        let at = from.plus(pause);
+        footage.next_epoch(Some(Seam { at, key_frame }));
+        footage.now = at;
+        footage.looks(2.0, person).end(EndReason::Stopped);
+        let projection = footage.project();
+        let ledger = projection.fold.ledger().clone();
+        assert!(ledger.closes(), "{ledger:?}");
+        let gaps: Vec<_> = projection.gaps.into_values().map(|gap| (gap.from, gap.until, gap.cause)).collect();
+        (from, ledger.gaps, gaps)
+    };
+    let killed = restarted_after(5_000_000, false, None);
+    assert_eq!(killed.1, 1);
+    assert_eq!(killed.2, [(killed.0, Some(killed.0.plus(5_000_000)), GapCause::Unattended)]);
+    // Within a frame or two the next one began where the last one was.
+    assert_eq!(restarted_after(2 * common::STEP_US, false, None).1, 0);
+    assert_eq!(restarted_after(2 * common::STEP_US + 1, false, None).1, 1);
+    // Two dispatchers stamp one key frame each by its own clock.
+    let key_frame = Some(Digest::of(b"key"));
+    assert_eq!(restarted_after(2_000_000, false, key_frame).1, 0);
+    assert_eq!(restarted_after(2_000_001, false, key_frame).1, 1);
+    // The camera was away before, and is back now: one gap, with the cause that was known.
+    let away = restarted_after(9_000_000, true, None);
+    assert_eq!(away.1, 1);
+    let until = away.0.plus(9_000_000);
+    let cause = GapCause::Disconnected;
+    assert_eq!(away.2, [(away.0, None, cause), (away.0, Some(until), cause)]);
+}
+
+#[test]
+fn a_gap_that_is_over_is_not_told_again_by_the_next_epoch() {
+    let mut footage = Footage::live();
+    footage.looks(2.0, |_| vec![]);
+    let from = footage.now;
+    footage.now = from.plus(4_000_000);
+    let back = footage.now;
+    // Killed after the camera was back, before its first segment was whole.
+    footage.gap(from, Some(back));
+    let at = back.plus(3_000_000);
+    footage.next_epoch(Some(Seam { at, key_frame: None }));
+    footage.now = at;
+    footage.looks(2.0, |_| vec![]);
+    let gaps: Vec<_> = footage.project().gaps.into_values().map(|gap| (gap.from, gap.until)).collect();
+    assert_eq!(gaps, [(from, Some(back)), (back, Some(at))]);
+}
+
+#[test]
 fn a_new_epoch_supersedes_the_old_one_frame_by_frame() {
     let person = |t: f32| vec![seen("person", 0.8, walker(t, 100.0, 100.0))];
     let mut footage = Footage::live();
@@ -329,7 +384,7 @@ fn changes_tell_an_events_life() {
     let mut fold = fold::CameraFold::new(common::camera());
     let mut told = Vec::new();
     for outcome in &footage.outcomes {
-        for change in fold.apply(outcome, &fold::Limit::default()) {
+        for change in fold.apply(outcome, &fold::Limit::default()).changes {
             told.push(match change {
                 EventChange::Opened(_) => "opened",
                 EventChange::Continued(_) => "continued",

@@ -23,3 +23,9 @@ pub use metrics::Metrics;
 /// Text that shows in no log and is wiped when dropped.
 pub use secrecy::{ExposeSecret, SecretString};
 pub use telemetry::{Trace, chain};
+
+/// The system's clock, in Unix microseconds.
+pub fn unix_us() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use detektor_contract::{Codec, Fault, GapCause};
 use detektor_media::ParameterSets;
+use detektor_runtime::unix_us;
 use futures::StreamExt;
 use percent_encoding::percent_decode_str;
 use retina::client::{
@@ -17,7 +18,7 @@ use retina::codec::{CodecItem, FrameFormat, ParametersRef, VideoFrame};
 use tokio::time::timeout;
 use url::Url;
 
-use super::{AccessUnit, Arrival, Item, OpenOptions, Opened, Source, SourceError, SourceUrl, StreamInfo, unix_us};
+use super::{AccessUnit, Arrival, Item, OpenOptions, Opened, Source, SourceError, SourceUrl, StreamInfo};
 
 /// Status codes after which the same request cannot succeed. Others pass: a camera that starts answers 404 and 503.
 const REFUSALS: [u16; 2] = [UNAUTHORIZED, 403];

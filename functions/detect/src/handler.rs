@@ -9,11 +9,12 @@ use detektor_backends::bucket::{Bucket, BucketError};
 use detektor_backends::queue::Message;
 use detektor_contract::names::Work;
 use detektor_contract::{
-    Fate, KeepVideo, KeptVideo, ObjectKey, Outcome, OutcomeBody, Payload, SegmentJob, SegmentResult, SnapshotRef, wire,
+    Fate, KeepVideo, KeptVideo, Marker, ObjectKey, Outcome, OutcomeBody, Payload, SegmentJob, SegmentResult,
+    ShedReason, SnapshotRef, wire,
 };
 use detektor_runtime::blocking::{StartError, Workers};
 use detektor_runtime::task::BoxError;
-use detektor_runtime::{Batch, Handler, HandlerError, Invocation, Output, Reply, handler_fn};
+use detektor_runtime::{Batch, Handler, HandlerError, Invocation, Output, Reply, handler_fn, unix_us};
 use futures::future::{join_all, try_join_all};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -85,13 +86,14 @@ impl Detect {
 
     async fn invoke(&self, invocation: Invocation) -> Result<Vec<Output>, HandlerError> {
         let job = Arc::new(wire::decode_job(&invocation.message.body).map_err(DetectError::from)?);
+        if job.is_stale(unix_us()) {
+            return Ok(vec![output(&job, shed(&job))]);
+        }
         let waits_end = invocation.deadline.checked_sub(MARGIN).unwrap_or(invocation.deadline);
         let video = self.video(&job, waits_end).await?;
         let looked = self.look(&job, &video, waits_end).await?;
         let result = self.store(&job, video, looked, waits_end).await?;
-        let outcome = Outcome { id: job.id.clone(), generation: job.generation, body: OutcomeBody::Result(result) };
-        let message = Message { body: wire::encode_outcome(&outcome), headers: Default::default() };
-        Ok(vec![Output { work: Work::Merge, message }])
+        Ok(vec![output(&job, OutcomeBody::Result(result))])
     }
 
     async fn video(&self, job: &SegmentJob, until: Instant) -> Result<Bytes, DetectError> {
@@ -155,6 +157,16 @@ impl Detect {
             video: kept,
         })
     }
+}
+
+fn output(job: &SegmentJob, body: OutcomeBody) -> Output {
+    let outcome = Outcome { id: job.id.clone(), generation: job.generation, body };
+    let message = Message { body: wire::encode_outcome(&outcome), headers: Default::default() };
+    Output { work: Work::Merge, message }
+}
+
+fn shed(job: &SegmentJob) -> OutcomeBody {
+    OutcomeBody::Marker(Marker::Shed { span: job.span, seam: job.seam, reason: ShedReason::Stale })
 }
 
 /// A call to the bucket that ends in time.

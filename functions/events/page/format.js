@@ -59,5 +59,6 @@ export const reason = (why) => REASONS[why] ?? why;
 const WORDS = { second_field: "second field of a pair", before_key_frame: "before the first key frame",
   dead_lettered: "given up", quiet: "nothing moved", sampling: "not their turn", superseded: "covered by another capture",
   shed: "too much to do", decode: "no picture came out", disconnected: "disconnected", silent: "nothing came",
-  malformed: "stream not understood", packet_loss: "packets lost", timeline: "camera's clock jumped" };
+  malformed: "stream not understood", packet_loss: "packets lost", timeline: "camera's clock jumped",
+  unattended: "Detektor was not running" };
 export const words = (key) => WORDS[key] ?? key.replaceAll("_", " ");

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use detektor_backends::store::{CameraInfo, CameraState};
 use detektor_contract::{
     BestLook, CameraId, Clock, CloseReason, Detection, Epoch, Event, EventState, Failed, Fate, Gap, GapCause, Ledger,
-    Marker, Outcome, OutcomeBody, Skipped, TimeUs,
+    Outcome, OutcomeBody, Skipped, TimeUs,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -250,16 +250,6 @@ impl LedgerView {
 impl From<&Gap> for GapView {
     fn from(gap: &Gap) -> Self {
         Self { from_s: gap.from.seconds(), until_s: gap.until.map(TimeUs::seconds), clock: gap.clock, cause: gap.cause }
-    }
-}
-
-/// The gap that an outcome marks, if it does.
-pub fn gap_of(outcome: &Outcome) -> Option<Gap> {
-    match outcome.body {
-        OutcomeBody::Marker(Marker::Gap { from, until, clock, cause }) => Some(Gap { from, until, clock, cause }),
-        OutcomeBody::Marker(Marker::Shed { .. } | Marker::Undecodable { .. } | Marker::EndOfEpoch { .. })
-        | OutcomeBody::Result(_)
-        | OutcomeBody::Tombstone(_) => None,
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use detektor_backends::store::{EventStore, Order, StoreError};
+use detektor_backends::store::{EventStore, StoreError};
 use detektor_contract::fold::Seams;
 use detektor_contract::{CameraId, Epoch, Gap, Outcome, OutcomeBody, Position, TimeUs};
 
 use crate::cursor::FrameCursor;
-use crate::views::{DetectionView, gap_of};
+use crate::views::DetectionView;
 
 /// Outcomes read at a time. An outcome of a busy second is some tens of kilobytes.
 const BATCH: u32 = 64;
@@ -124,22 +124,22 @@ pub(crate) fn first_of(epoch: u64) -> Option<FrameCursor> {
     Some(FrameCursor { at: Position { epoch: Epoch(epoch), sequence: 0 }, frame: 0 })
 }
 
-/// A camera's gaps in order, as far as its newest `most` markers tell of them.
+/// A camera's newest gaps in order, from at most so many entries of the store.
 pub(crate) async fn gaps(store: &Arc<dyn EventStore>, camera: &CameraId, most: usize) -> Result<Vec<Gap>, StoreError> {
     const PAGE: u32 = 500;
     let mut newest_first = Vec::new();
-    let mut after = None;
+    let mut before = None;
     let mut complete = false;
     while newest_first.len() < most && !complete {
-        let page = store.markers(camera, Order::Descending, after, PAGE).await?;
+        let page = store.gaps(camera, before, PAGE).await?;
         complete = page.len() < PAGE as usize;
-        after = page.last().map(|outcome| outcome.id.position()).or(after);
-        newest_first.extend(page);
+        before = page.last().map(|(at, _)| *at).or(before);
+        newest_first.extend(page.into_iter().map(|(_, gap)| gap));
     }
     let mut gaps: Vec<Gap> = Vec::new();
-    for gap in newest_first.iter().take(most).rev().filter_map(gap_of) {
+    for gap in newest_first.into_iter().take(most).rev() {
         match gaps.last_mut() {
-            // A gap that lasts is marked at once, and again when it is over.
+            // A gap that lasts is told at once, and again when it is over.
             Some(last) if last.until.is_none() && last.from == gap.from => *last = gap,
             _ => gaps.push(gap),
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use detektor_backends::store::{CameraUpdate, EventStore, MergeTx, Put, Waiting};
 use detektor_contract::fold::{CameraFold, Seams, diff};
-use detektor_contract::{CameraId, Epoch, Event, EventChange, EventId, Outcome, Position};
+use detektor_contract::{CameraId, Epoch, Event, EventChange, EventId, Gap, Outcome, Position};
 
 use crate::error::{Doing, MergeError};
 
@@ -147,6 +147,7 @@ struct Walk {
     seams: Seams,
     again: Option<Again>,
     changes: Vec<(Position, EventChange)>,
+    gaps: Vec<(Position, Gap)>,
     checkpoints: Vec<(Position, Vec<u8>)>,
     applied: u64,
     refolded: u64,
@@ -171,6 +172,7 @@ impl Walk {
             seams: Seams::default(),
             again,
             changes: Vec::new(),
+            gaps: Vec::new(),
             checkpoints: Vec::new(),
             applied: 0,
             refolded: 0,
@@ -251,7 +253,8 @@ impl Walk {
     fn apply(&mut self, outcome: &Outcome) {
         let at = outcome.id.position();
         let said = self.fold.apply(outcome, &self.seams.limit(at.epoch));
-        self.changes.extend(said.into_iter().map(|change| (at, change)));
+        self.changes.extend(said.changes.into_iter().map(|change| (at, change)));
+        self.gaps.extend(said.gap.map(|gap| (at, gap)));
         self.applied += 1;
         if at.sequence.is_multiple_of(CHECKPOINT_EVERY) || self.fold.ended() {
             self.checkpoints.push((at, self.fold.to_bytes()));
@@ -306,6 +309,7 @@ impl Walk {
             refolded_from,
             checkpoints: self.checkpoints,
             changes,
+            gaps: self.gaps,
         }
     }
 }

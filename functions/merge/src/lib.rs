@@ -3,6 +3,7 @@
 //! - [`Merge`]: takes outcomes in batches. Each batch goes to the outcome log in the bucket first; then, in one
 //!   transaction, into the event store, where every camera is folded as far as nothing is missing.
 //! - [`EventObjects`]: writes closed events to the bucket, as the store's outbox says.
+//! - [`InFlight`]: removes the video of jobs that are through.
 //! - [`DeadLetters`]: keeps what failed for good and gives its sequence number a tombstone; [`replay`] tries it again.
 //! - [`reindex`]: makes the event store anew from the outcome log.
 //!
@@ -12,6 +13,7 @@
 mod advance;
 mod dead;
 mod error;
+mod in_flight;
 mod latency;
 mod log;
 mod merge;
@@ -22,8 +24,9 @@ mod replay;
 
 pub use dead::DeadLetters;
 pub use error::MergeError;
+pub use in_flight::InFlight;
 pub use latency::{Latencies, Percentiles};
-pub use merge::{Merge, MergeConfig, Now, unix_us};
+pub use merge::{Merge, MergeConfig, Now};
 pub use objects::EventObjects;
 pub use reindex::{Reindexed, reindex};
 pub use replay::{Replayed, replay};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use detektor_backends::bucket::Bucket;
 use detektor_backends::store::EventStore;
@@ -11,7 +11,7 @@ use detektor_contract::wire::{WireError, decode_outcome};
 use detektor_contract::{CameraId, Outcome, Position};
 use detektor_runtime::metrics::MetricsError;
 use detektor_runtime::retry::{Policy, RetryError, retry};
-use detektor_runtime::{Batch, Handler, HandlerError, Metrics, Reply, handler_fn};
+use detektor_runtime::{Batch, Handler, HandlerError, Metrics, Reply, handler_fn, unix_us};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -28,12 +28,6 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// The time in Unix microseconds.
 pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
-
-/// The system's clock.
-pub fn unix_us() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
 
 /// How merge works.
 #[derive(Clone)]

@@ -216,6 +216,7 @@ async fn a_state_of_another_release_is_folded_again() {
         refolded_from: None,
         checkpoints: vec![(record[0].id.position(), vec![255])],
         changes: Vec::new(),
+        gaps: Vec::new(),
     };
     tx.update(rubbish, true).await.unwrap();
     tx.commit().await.unwrap();

@@ -133,6 +133,7 @@ pub fn update(camera: &CameraId, frontier: Position) -> CameraUpdate {
         refolded_from: None,
         checkpoints: Vec::new(),
         changes: Vec::new(),
+        gaps: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use detektor_contract::{CameraId, Epoch, EpochRecord, Event, EventId, Outcome, Position, Seam, TimeUs};
+use detektor_contract::{CameraId, Epoch, EpochRecord, Event, EventId, Gap, Outcome, Position, Seam, TimeUs};
 
 use super::{OnPurpose, Plan};
 use crate::store::{
@@ -115,14 +115,8 @@ impl EventStore for FailingStore {
         self.plan.around("outcomes_between", error, self.inner.outcomes_between(camera, from, until, limit)).await
     }
 
-    async fn markers(
-        &self,
-        camera: &CameraId,
-        order: Order,
-        after: Option<Position>,
-        limit: u32,
-    ) -> Result<Vec<Outcome>> {
-        self.plan.around("markers", error, self.inner.markers(camera, order, after, limit)).await
+    async fn gaps(&self, camera: &CameraId, before: Option<Position>, limit: u32) -> Result<Vec<(Position, Gap)>> {
+        self.plan.around("gaps", error, self.inner.gaps(camera, before, limit)).await
     }
 
     async fn seams(&self, camera: &CameraId) -> Result<Vec<(Epoch, Seam)>> {

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Limit;
-use crate::{Epoch, Failed, Fate, Frame, Ledger, Position, Skipped, Span, TimeUs};
+use crate::{Epoch, Failed, Fate, Frame, Gap, Ledger, Position, Skipped, Span};
 
 /// What the books need to know between two outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -19,8 +19,8 @@ pub(super) struct Books {
     hole: bool,
     /// Whether a newer epoch's key frame came by, so that the rest is superseded.
     cut: bool,
-    /// Where an open gap begins.
-    open_gap: Option<TimeUs>,
+    /// The gap that lasts.
+    open_gap: Option<Gap>,
 }
 
 impl Books {
@@ -96,12 +96,17 @@ impl Books {
         self.fail(why, rest);
     }
 
+    /// The gap that lasts.
+    pub(super) fn open_gap(&self) -> Option<Gap> {
+        self.open_gap
+    }
+
     /// Counts a gap, unless it completes the one that is open.
-    pub(super) fn gap(&mut self, from: TimeUs, until: Option<TimeUs>) {
-        if self.open_gap != Some(from) {
+    pub(super) fn gap(&mut self, gap: Gap) {
+        if self.open_gap.is_none_or(|open| open.from != gap.from) {
             self.ledger.gaps = self.ledger.gaps.saturating_add(1);
         }
-        self.open_gap = if until.is_none() { Some(from) } else { None };
+        self.open_gap = Some(gap).filter(|gap| gap.until.is_none());
     }
 
     fn skip(&mut self, why: Skipped, frames: u32) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::{CameraFold, Seams};
-use crate::{CameraId, Event, EventId, Outcome, Position};
+use crate::{CameraId, Event, EventId, Gap, Outcome, Position};
 
 /// What a set of outcomes says.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +13,8 @@ pub struct Projection {
     pub fold: CameraFold,
     /// Every event, open and closed, by id.
     pub events: BTreeMap<EventId, Event>,
+    /// Every gap in the capture, by where it begins to be known. One that lasts is told again when it is over.
+    pub gaps: BTreeMap<Position, Gap>,
 }
 
 /// Folds the whole set of a camera's outcomes, in whatever order and however often they stand in it. Other cameras'
@@ -32,9 +34,12 @@ pub fn project<'a>(camera: &CameraId, outcomes: impl IntoIterator<Item = &'a Out
     }
     // Backwards, so that of several in an epoch its first record's counts.
     let seams: Seams = winners.values().rev().filter_map(|o| Some((o.id.epoch, o.seam()?))).collect();
-    let mut projection = Projection { fold: CameraFold::new(camera.clone()), events: BTreeMap::new() };
-    for outcome in winners.into_values() {
-        for change in projection.fold.apply(outcome, &seams.limit(outcome.id.epoch)) {
+    let fold = CameraFold::new(camera.clone());
+    let mut projection = Projection { fold, events: BTreeMap::new(), gaps: BTreeMap::new() };
+    for (position, outcome) in winners {
+        let applied = projection.fold.apply(outcome, &seams.limit(outcome.id.epoch));
+        projection.gaps.extend(applied.gap.map(|gap| (position, gap)));
+        for change in applied.changes {
             let event = change.into_event();
             projection.events.insert(event.id.clone(), event);
         }

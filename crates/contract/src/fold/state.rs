@@ -2,18 +2,21 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Limit;
 use super::books::Books;
 use super::events::changes;
 use super::track::Look;
 use super::tracker::{Tracker, closed};
+use super::{Limit, Seams};
 use crate::{
-    CameraId, Clock, CloseReason, EndReason, Epoch, Event, EventChange, Failed, Fate, Fault, Faulty, Ledger, Marker,
-    Outcome, OutcomeBody, Position, SegmentResult, Skipped, TimeUs,
+    CameraId, Clock, CloseReason, EndReason, Epoch, Event, EventChange, Failed, Fate, Fault, Faulty, Gap, GapCause,
+    Ledger, Marker, Outcome, OutcomeBody, Position, SegmentResult, Skipped, Span, TimeUs,
 };
 
 /// The first byte of a checkpoint. Goes up with every change of layout or of what the fold does with outcomes.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
+
+/// An epoch that begins within so many frames of where the older one ended leaves no gap.
+const SEAM_FRAMES: i64 = 2;
 
 /// One camera's tracks, open events and ledger after a prefix of its outcomes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +29,15 @@ pub struct CameraFold {
     merged_until: Option<(TimeUs, Clock)>,
     books: Books,
     tracker: Tracker,
+}
+
+/// What an outcome did.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Applied {
+    /// To events, in order.
+    pub changes: Vec<EventChange>,
+    /// The gap in the capture that it tells of: a new one, or the one that lasted until now.
+    pub gap: Option<Gap>,
 }
 
 /// A checkpoint that this build cannot read; fold again from an older one, or from the start.
@@ -87,7 +99,7 @@ impl CameraFold {
         self.ended
     }
 
-    /// Capture time at which the newest applied frame ended, and what it counts from.
+    /// Capture time up to which everything is applied (where the newest frame or gap ended), and what it counts from.
     pub fn merged_until(&self) -> Option<(TimeUs, Clock)> {
         self.merged_until
     }
@@ -116,18 +128,23 @@ impl CameraFold {
         events
     }
 
-    /// Applies the next outcome in order and says what it does to events. One that is not contiguous passes over a
-    /// hole; one at or before the frontier is ignored. `limit` is what [`super::Seams::limit`] says of its epoch.
-    pub fn apply(&mut self, outcome: &Outcome, limit: &Limit) -> Vec<EventChange> {
+    /// Applies the next outcome in order and says what it does to events, and which gap it tells of. One that is not
+    /// contiguous passes over a hole; one at or before the frontier is ignored. `limit` is what [`super::Seams::limit`]
+    /// says of its epoch.
+    pub fn apply(&mut self, outcome: &Outcome, limit: &Limit) -> Applied {
         let position = outcome.id.position();
         if self.frontier.is_some_and(|last| position <= last) {
-            return Vec::new();
+            return Applied::default();
         }
         let before = self.events();
         let mut closed = Vec::new();
         self.books.advance(self.frontier, position);
         self.frontier = Some(position);
         self.ended = false;
+        let gap = self.gap(outcome);
+        if let Some(gap) = gap {
+            self.books.gap(gap);
+        }
         if let Some(clock) = clock_of(outcome) {
             self.set_clock(position.epoch, clock, &mut closed);
         }
@@ -144,12 +161,8 @@ impl CameraFold {
             OutcomeBody::Marker(Marker::Undecodable { span, reason, .. }) => {
                 self.books.fail_span(span, limit, *reason);
             }
-            OutcomeBody::Marker(Marker::Gap { from, until, .. }) => {
-                self.books.gap(*from, *until);
-                if until.is_none() {
-                    self.close(CloseReason::CameraLost, &mut closed);
-                }
-            }
+            OutcomeBody::Marker(Marker::Gap { until: Some(until), clock, .. }) => self.merge_until(*until, *clock),
+            OutcomeBody::Marker(Marker::Gap { until: None, .. }) => self.close(CloseReason::CameraLost, &mut closed),
             OutcomeBody::Marker(Marker::EndOfEpoch { frames, reason, .. }) => {
                 self.books.check(*frames);
                 self.ended = true;
@@ -162,7 +175,26 @@ impl CameraFold {
                 }
             }
         }
-        changes(before, closed, self.events())
+        Applied { changes: changes(before, closed, self.events()), gap }
+    }
+
+    /// The gap that an outcome tells of: one that it marks, or one between the older epochs' frames and the seam of its
+    /// own epoch, which nobody was there to mark.
+    fn gap(&self, outcome: &Outcome) -> Option<Gap> {
+        if let OutcomeBody::Marker(Marker::Gap { from, until, clock, cause }) = outcome.body {
+            return Some(Gap { from, until, clock, cause });
+        }
+        let (seam, span) = (outcome.seam()?, outcome.span()?);
+        let (merged_until, clock) = self.merged_until?;
+        self.clock.filter(|(epoch, _)| *epoch != outcome.id.epoch)?;
+        let grace = match seam.key_frame {
+            Some(_) => Seams::KEY_FRAME_GRACE_US,
+            None => frame_us(span).saturating_mul(SEAM_FRAMES),
+        };
+        let unattended = Gap { from: merged_until, until: None, clock, cause: GapCause::Unattended };
+        let gap = Gap { until: Some(seam.at), ..self.books.open_gap().unwrap_or(unattended) };
+        let apart = (clock, span.clock) == (Clock::Unix, Clock::Unix) && seam.at.since(gap.from) > grace;
+        apart.then_some(gap)
     }
 
     /// Gives every frame of a result to the books, and those that were looked at to the tracker.
@@ -215,6 +247,11 @@ impl CameraFold {
     fn events(&self) -> Vec<Event> {
         self.tracker.events(&self.camera, self.clock()).collect()
     }
+}
+
+/// How long a frame of a span lasts, in microseconds.
+fn frame_us(span: &Span) -> i64 {
+    span.end.since(span.start).max(0) / i64::from(span.frames.max(1))
 }
 
 /// What an outcome's times count from; none where it carries none that matter to tracks.

@@ -33,7 +33,7 @@ fn scene() -> impl Strategy<Value = Scene> {
         1 => Just(Scene::Tombstone),
         1 => Just(Scene::Undecodable),
         1 => any::<bool>().prop_map(Scene::Gap),
-        2 => (0i64..4_000_000, end, any::<bool>(), any::<bool>())
+        2 => (-3_000_000i64..4_000_000, end, any::<bool>(), any::<bool>())
             .prop_map(|(back_us, end, keyed, seam)| Scene::NextEpoch { back_us, end, keyed, seam }),
     ]
 }

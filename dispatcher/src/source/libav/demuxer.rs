@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use detektor_contract::{Codec, Fault};
 use detektor_media::{Framing, ParameterSets};
+use detektor_runtime::unix_us;
 use ffmpeg::ffi;
 
 use super::log;
 use super::packet::{Packet, framed};
-use crate::source::{AccessUnit, Arrival, SourceError, SourceUrl, StreamInfo, unix_us};
+use crate::source::{AccessUnit, Arrival, SourceError, SourceUrl, StreamInfo};
 
 mod faults;
 mod patience;

@@ -68,6 +68,23 @@ fn result(outputs: &[Output], job: &SegmentJob) -> SegmentResult {
 }
 
 #[tokio::test]
+async fn stale_live_video_is_shed() {
+    let bench = Bench::new(0).await;
+    let mut job = jobs(KeepVideo::All).remove(1);
+    job.policy.max_age_ms = Some(60_000);
+    // Footage is never stale.
+    assert_eq!(bench.result(&job).await.span, job.span);
+    job.span.clock = detektor_contract::Clock::Unix;
+    job.seam = Some(detektor_contract::Seam { at: job.span.start, key_frame: None });
+    let outputs = bench.call(vec![wire::encode_job(&job)]).await.remove(0).unwrap();
+    let outcome = wire::decode_outcome(&outputs[0].message.body).unwrap();
+    let marker = Marker::Shed { span: job.span, seam: job.seam, reason: ShedReason::Stale };
+    assert_eq!((outcome.id, outcome.body), (job.id.clone(), OutcomeBody::Marker(marker)));
+    job.policy.max_age_ms = None;
+    assert_eq!(bench.result(&job).await.span, job.span);
+}
+
+#[tokio::test]
 async fn a_job_becomes_an_outcome_and_what_it_names_is_stored() {
     let bench = Bench::new(0).await;
     let jobs = jobs(KeepVideo::Events);

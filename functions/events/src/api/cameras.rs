@@ -14,8 +14,8 @@ use crate::problem::{ApiError, Problem};
 use crate::views::{CameraView, DetectionView, GapView, LedgerView};
 use crate::walk::{Seen, Walk, first_of, gaps};
 
-/// Gap markers that an answer looks at, from the newest back.
-const MARKERS: usize = 5_000;
+/// Entries of gaps that an answer looks at, from the newest back.
+const GAPS: usize = 5_000;
 /// Events on a timeline, newest first.
 const BARS: u32 = 2_000;
 /// Outcomes among which the first frame is looked for: only markers can come before it.
@@ -61,7 +61,7 @@ pub(crate) async fn one(State(api): State<Api>, Id(id): Id<CameraId>) -> Result<
     ))]
 pub(crate) async fn ledger(State(api): State<Api>, Id(id): Id<CameraId>) -> Result<Json<LedgerView>, ApiError> {
     let info = find(&api, &id).await?;
-    let gaps = gaps(api.store(), &id, MARKERS).await?;
+    let gaps = gaps(api.store(), &id, GAPS).await?;
     Ok(Json(LedgerView::new(&id, &info.ledger, &gaps)))
 }
 
@@ -222,7 +222,7 @@ pub(crate) async fn timeline(
 
     let filter = EventFilter { camera: Some(id.clone()), from: Some(from), until: Some(until), ..Default::default() };
     let events = api.store().events(&filter, Order::Descending, None, BARS + 1).await?;
-    let gaps = gaps(api.store(), &id, MARKERS).await?;
+    let gaps = gaps(api.store(), &id, GAPS).await?;
     let first = api.store().outcomes(&id, Position::default(), FIRST).await?;
     let begins = first.iter().find_map(Outcome::span).map(|span| span.start);
     let shown = |gap: &&Gap| gap.clock == clock && gap.from < until && gap.until.is_none_or(|end| end > from);

@@ -120,10 +120,11 @@ pub async fn settle(store: &dyn EventStore, camera: &CameraId, outcomes: &[Outco
         tx.put(outcome).await.unwrap();
     }
     let seams: Seams = tx.seams(camera).await.unwrap().into_iter().collect();
-    let mut changes = Vec::new();
+    let (mut changes, mut gaps) = (Vec::new(), Vec::new());
     for outcome in outcomes {
-        let made = fold.apply(outcome, &seams.limit(outcome.id.epoch));
-        changes.extend(made.into_iter().map(|change| (outcome.id.position(), change)));
+        let (at, made) = (outcome.id.position(), fold.apply(outcome, &seams.limit(outcome.id.epoch)));
+        changes.extend(made.changes.into_iter().map(|change| (at, change)));
+        gaps.extend(made.gap.map(|gap| (at, gap)));
     }
     let update = CameraUpdate {
         camera: camera.clone(),
@@ -135,6 +136,7 @@ pub async fn settle(store: &dyn EventStore, camera: &CameraId, outcomes: &[Outco
         refolded_from: None,
         checkpoints: Vec::new(),
         changes,
+        gaps,
     };
     tx.update(update, true).await.unwrap();
     tx.commit().await.unwrap();

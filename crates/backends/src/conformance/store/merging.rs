@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use detektor_contract::{CameraId, EventChange, Position};
+use detektor_contract::{CameraId, Clock, EventChange, Gap, GapCause, Position, TimeUs};
 
 use super::{begin, merge};
-use crate::conformance::samples::{at, camera, changing, event, result, update};
+use crate::conformance::samples::{SECOND, at, camera, changing, event, result, update};
 use crate::conformance::{Bench, not_yet, soon};
 use crate::store::{CameraUpdate, EventStore, MergeTx, Waiting};
 
@@ -68,6 +68,29 @@ pub async fn a_committed_transaction_survives_a_crash(bench: &mut impl Bench<dyn
     assert_eq!(store.outcomes(&gate, at(0, 0), 9).await.unwrap(), [result(&gate, at(1, 0))]);
     assert_eq!(store.event(&event(&gate, at(1, 0)).id).await.unwrap().unwrap().event, event(&gate, at(1, 0)));
     assert_eq!((store.frontier(&gate).await.unwrap(), store.feed_head().await.unwrap()), (Some(at(1, 0)), head));
+}
+
+pub async fn gaps_are_forgotten_by_a_refold(bench: &mut impl Bench<dyn EventStore>) {
+    let store = bench.backend();
+    let gate = camera("gate");
+    let gap = |from: i64, until: Option<i64>| {
+        let (from, until) = (TimeUs(from * SECOND), until.map(|until| TimeUs(until * SECOND)));
+        Gap { from, until, clock: Clock::Unix, cause: GapCause::Unattended }
+    };
+    let told = |frontier, gaps: &[_]| CameraUpdate { gaps: gaps.to_vec(), ..update(&gate, frontier) };
+    let first = [(at(1, 2), gap(2, None)), (at(1, 3), gap(2, Some(3))), (at(2, 0), gap(7, Some(9)))];
+    merge(&store, &[], told(at(2, 0), &first), true).await;
+    let read = async |before, limit| store.gaps(&gate, before, limit).await.unwrap();
+    assert_eq!(read(None, 9).await, [first[2], first[1], first[0]]);
+    assert_eq!(read(Some(at(2, 0)), 1).await, [first[1]]);
+    assert!(store.gaps(&camera("other"), None, 9).await.unwrap().is_empty());
+
+    let again = (at(2, 0), gap(8, Some(9)));
+    let refold = CameraUpdate { refolded_from: Some(Some(at(1, 2))), ..told(at(2, 0), &[again]) };
+    merge(&store, &[], refold, true).await;
+    assert_eq!(read(None, 9).await, [again, first[0]]);
+    merge(&store, &[], CameraUpdate { refolded_from: Some(None), ..told(at(2, 0), &[]) }, true).await;
+    assert!(read(None, 9).await.is_empty());
 }
 
 async fn count(merge: &mut Box<dyn MergeTx>, camera: &CameraId) {

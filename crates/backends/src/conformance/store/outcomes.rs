@@ -5,7 +5,7 @@ use detektor_contract::{Digest, Epoch, Outcome, OutcomeBody, Seam, TimeUs};
 use super::{begin, put};
 use crate::conformance::Bench;
 use crate::conformance::samples::{SECOND, at, camera, end, gap, result, segment, tombstone, with_seam};
-use crate::store::{EventStore, Order, Put};
+use crate::store::{EventStore, Put};
 
 fn ids(outcomes: &[Outcome]) -> Vec<(u64, u64)> {
     outcomes.iter().map(|o| (o.id.epoch.0, o.id.sequence)).collect()
@@ -100,28 +100,6 @@ pub async fn outcomes_are_found_by_time(bench: &mut impl Bench<dyn EventStore>) 
     assert_eq!(between(4_000 * SECOND, 4_001 * SECOND, 10).await, [(1, 201)]);
     assert_eq!(between(4_001 * SECOND, 6_000 * SECOND, 10).await, [(1, 5_000)]);
     assert!(store.outcomes_between(&camera("other"), TimeUs(0), TimeUs(SECOND), 9).await.unwrap().is_empty());
-}
-
-pub async fn markers_come_in_both_orders(bench: &mut impl Bench<dyn EventStore>) {
-    let store = bench.backend();
-    let gate = camera("gate");
-    put(
-        &store,
-        &[
-            result(&gate, at(1, 0)),
-            gap(&gate, at(1, 1), SECOND, None),
-            tombstone(&gate, at(1, 2), true),
-            gap(&gate, at(1, 3), SECOND, Some(2 * SECOND)),
-            end(&gate, at(1, 4)),
-            result(&gate, at(2, 0)),
-        ],
-    )
-    .await;
-    let markers = async |order, after, limit| ids(&store.markers(&gate, order, after, limit).await.unwrap());
-    assert_eq!(markers(Order::Ascending, None, 10).await, [(1, 1), (1, 3), (1, 4)]);
-    assert_eq!(markers(Order::Ascending, Some(at(1, 1)), 1).await, [(1, 3)]);
-    assert_eq!(markers(Order::Descending, None, 2).await, [(1, 4), (1, 3)]);
-    assert_eq!(markers(Order::Descending, Some(at(1, 3)), 2).await, [(1, 1)]);
 }
 
 pub async fn seams_follow_the_winners(bench: &mut impl Bench<dyn EventStore>) {

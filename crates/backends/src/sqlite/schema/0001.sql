@@ -60,7 +60,6 @@ CREATE TABLE outcomes (
     span_end    BIGINT  NOT NULL,
     has_frames  BOOLEAN NOT NULL,
     is_long     BOOLEAN NOT NULL,
-    is_marker   BOOLEAN NOT NULL,
     is_kept     BOOLEAN NOT NULL,
     key_frame   TEXT,
     seam        TEXT,
@@ -71,8 +70,16 @@ CREATE INDEX outcomes_by_start ON outcomes (camera, is_long, span_start);
 CREATE INDEX outcomes_by_end ON outcomes (camera, span_end) WHERE has_frames;
 CREATE INDEX outcomes_by_key_frame ON outcomes (camera, key_frame) WHERE key_frame IS NOT NULL;
 CREATE INDEX outcomes_with_seam ON outcomes (camera, epoch, sequence) WHERE seam IS NOT NULL;
-CREATE INDEX outcomes_that_mark ON outcomes (camera, epoch, sequence) WHERE is_marker;
 CREATE INDEX outcomes_kept ON outcomes (camera, epoch, sequence) WHERE is_kept;
+
+-- Times in which nothing was captured, each under the place of the outcome that told of it.
+CREATE TABLE gaps (
+    camera    TEXT   NOT NULL,
+    epoch     BIGINT NOT NULL,
+    sequence  BIGINT NOT NULL,
+    body      TEXT   NOT NULL,
+    PRIMARY KEY (camera, epoch, sequence)
+);
 
 CREATE TABLE checkpoints (
     camera    TEXT   NOT NULL,

@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 
 use super::feed::Signal;
 use super::outcomes::columns;
-use super::{cameras, events, feed, objects, outcomes};
+use super::{cameras, events, feed, gaps, objects, outcomes};
 use crate::sqlite::Writing;
 use crate::sqlite::error::{Doing, text};
 use crate::store::{CameraUpdate, MergeTx, Put, StoreError, Waiting};
@@ -109,6 +109,7 @@ impl MergeTx for SqliteMerge {
         let db = self.writing.db();
         save_camera(db, &update).await?;
         save_checkpoints(db, &update).await?;
+        gaps::save(db, &update).await?;
         let mut head = None;
         for (at, change) in update.changes {
             let Some(told) = events::apply(db, at, change, tell).await? else { continue };
@@ -208,10 +209,11 @@ async fn thin(db: &mut SqliteConnection, camera: &CameraId, newest: Position) ->
     Ok(())
 }
 
-/// Forgets every checkpoint, outcome and head.
+/// Forgets every checkpoint, gap, outcome and head.
 pub(super) async fn empty(db: &mut SqliteConnection) -> Result<()> {
     sqlx::query("DELETE FROM outcomes").execute(&mut *db).await.doing("removing outcomes")?;
     sqlx::query("DELETE FROM checkpoints").execute(&mut *db).await.doing("removing checkpoints")?;
+    sqlx::query("DELETE FROM gaps").execute(&mut *db).await.doing("removing gaps")?;
     sqlx::query(
         "UPDATE cameras SET head = NULL, frontier_epoch = NULL, frontier_sequence = NULL, ledger = '{}',
              merged_until = NULL, merged_clock = NULL, waiting_since = NULL, waiting_epoch = NULL, waiting_sequence = NULL",

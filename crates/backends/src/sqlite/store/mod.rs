@@ -3,6 +3,7 @@
 mod cameras;
 mod events;
 mod feed;
+mod gaps;
 mod merge;
 mod objects;
 mod outcomes;
@@ -11,7 +12,7 @@ mod reindex;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use detektor_contract::{CameraId, Epoch, EpochRecord, EventId, Outcome, Position, Seam, TimeUs};
+use detektor_contract::{CameraId, Epoch, EpochRecord, EventId, Gap, Outcome, Position, Seam, TimeUs};
 use sqlx::Sqlite;
 use sqlx::pool::PoolConnection;
 
@@ -157,14 +158,8 @@ impl EventStore for SqliteStore {
         outcomes::between(&mut *self.read().await?, camera, from, until, limit).await
     }
 
-    async fn markers(
-        &self,
-        camera: &CameraId,
-        order: Order,
-        after: Option<Position>,
-        limit: u32,
-    ) -> Result<Vec<Outcome>> {
-        outcomes::markers(&mut *self.read().await?, camera, order, after, limit).await
+    async fn gaps(&self, camera: &CameraId, before: Option<Position>, limit: u32) -> Result<Vec<(Position, Gap)>> {
+        gaps::before(&mut *self.read().await?, camera, before, limit).await
     }
 
     async fn seams(&self, camera: &CameraId) -> Result<Vec<(Epoch, Seam)>> {

@@ -5,7 +5,7 @@ use sqlx::SqliteConnection;
 
 use super::cameras::position;
 use crate::sqlite::error::{Doing, column, document, number, text};
-use crate::store::{Order, Put, StoreError};
+use crate::store::{Put, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -35,12 +35,12 @@ pub(super) async fn put(db: &mut SqliteConnection, outcome: &Outcome) -> Result<
     let key_frame = outcome.span().and_then(|span| span.key_frame);
     let kept = matches!(&outcome.body, OutcomeBody::Tombstone(tombstone) if tombstone.quarantine.is_some());
     sqlx::query(
-        "INSERT INTO outcomes (camera, epoch, sequence, span_start, span_end, has_frames, is_long, is_marker, is_kept,
+        "INSERT INTO outcomes (camera, epoch, sequence, span_start, span_end, has_frames, is_long, is_kept,
              key_frame, seam, body)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
          ON CONFLICT (camera, epoch, sequence) DO UPDATE SET span_start = excluded.span_start,
              span_end = excluded.span_end, has_frames = excluded.has_frames, is_long = excluded.is_long,
-             is_marker = excluded.is_marker, is_kept = excluded.is_kept, key_frame = excluded.key_frame,
+             is_kept = excluded.is_kept, key_frame = excluded.key_frame,
              seam = excluded.seam, body = excluded.body",
     )
     .bind(outcome.id.camera.as_str())
@@ -50,7 +50,6 @@ pub(super) async fn put(db: &mut SqliteConnection, outcome: &Outcome) -> Result<
     .bind(end.0)
     .bind(outcome.span().is_some_and(|span| span.frames > 0))
     .bind(end.since(start) > LONG)
-    .bind(matches!(outcome.body, OutcomeBody::Marker(_)))
     .bind(kept)
     .bind(key_frame.map(|digest| digest.to_string()))
     .bind(outcome.seam().map(|seam| text(&seam, "a seam")).transpose()?)
@@ -157,36 +156,6 @@ pub(super) async fn between(
     .fetch_all(db)
     .await
     .doing("reading outcomes by time")?;
-    outcomes(bodies)
-}
-
-pub(super) async fn markers(
-    db: &mut SqliteConnection,
-    camera: &CameraId,
-    order: Order,
-    after: Option<Position>,
-    limit: u32,
-) -> Result<Vec<Outcome>> {
-    let (query, (epoch, sequence)) = match order {
-        Order::Ascending => (
-            "SELECT body FROM outcomes WHERE camera = $1 AND is_marker AND (epoch, sequence) > ($2, $3)
-             ORDER BY epoch, sequence LIMIT $4",
-            before_everything(after)?,
-        ),
-        Order::Descending => (
-            "SELECT body FROM outcomes WHERE camera = $1 AND is_marker AND (epoch, sequence) < ($2, $3)
-             ORDER BY epoch DESC, sequence DESC LIMIT $4",
-            after.map_or(Ok((i64::MAX, i64::MAX)), columns)?,
-        ),
-    };
-    let bodies = sqlx::query_scalar(query)
-        .bind(camera.as_str())
-        .bind(epoch)
-        .bind(sequence)
-        .bind(i64::from(limit))
-        .fetch_all(db)
-        .await
-        .doing("reading markers")?;
     outcomes(bodies)
 }
 

@@ -1,0 +1,59 @@
+//! Times in which nothing was captured, as the fold tells of them.
+
+use detektor_contract::{CameraId, Gap, Position};
+use sqlx::SqliteConnection;
+
+use super::cameras::position;
+use super::outcomes::{before_everything, columns};
+use crate::sqlite::error::{Doing, document, text};
+use crate::store::{CameraUpdate, StoreError};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Writes what a fold told; what a refold goes over again is forgotten first.
+pub(super) async fn save(db: &mut SqliteConnection, update: &CameraUpdate) -> Result<()> {
+    if let Some(from) = update.refolded_from {
+        let (epoch, sequence) = before_everything(from)?;
+        sqlx::query("DELETE FROM gaps WHERE camera = $1 AND (epoch, sequence) > ($2, $3)")
+            .bind(update.camera.as_str())
+            .bind(epoch)
+            .bind(sequence)
+            .execute(&mut *db)
+            .await
+            .doing("removing gaps")?;
+    }
+    for (at, gap) in &update.gaps {
+        let (epoch, sequence) = columns(*at)?;
+        sqlx::query("INSERT INTO gaps (camera, epoch, sequence, body) VALUES ($1, $2, $3, $4)")
+            .bind(update.camera.as_str())
+            .bind(epoch)
+            .bind(sequence)
+            .bind(text(gap, "a gap")?)
+            .execute(&mut *db)
+            .await
+            .doing("saving a gap")?;
+    }
+    Ok(())
+}
+
+/// Gaps told of before a place, newest first.
+pub(super) async fn before(
+    db: &mut SqliteConnection,
+    camera: &CameraId,
+    place: Option<Position>,
+    limit: u32,
+) -> Result<Vec<(Position, Gap)>> {
+    let (epoch, sequence) = place.map_or(Ok((i64::MAX, i64::MAX)), columns)?;
+    let rows: Vec<(i64, i64, String)> = sqlx::query_as(
+        "SELECT epoch, sequence, body FROM gaps WHERE camera = $1 AND (epoch, sequence) < ($2, $3)
+         ORDER BY epoch DESC, sequence DESC LIMIT $4",
+    )
+    .bind(camera.as_str())
+    .bind(epoch)
+    .bind(sequence)
+    .bind(i64::from(limit))
+    .fetch_all(db)
+    .await
+    .doing("reading gaps")?;
+    rows.into_iter().map(|(epoch, sequence, gap)| Ok((position(epoch, sequence)?, document(&gap, "a gap")?))).collect()
+}
