@@ -45,13 +45,10 @@ chaos-live *args: build
     scripts/setup/packages rtsp
     scripts/chaos/live.py {{ detektor }} {{ args }}
 
-# What the whole costs: a busy camera, a quiet one, and what the gate loses. `--inference-ms` comes from bench-engines.
-bench-system *args: build
-    ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" scripts/bench/system.py {{ detektor }} {{ args }}
-
-# Each engine's rate against ONNX Runtime, one thread, the same graph.
-bench-engines *args:
-    ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" cargo run --release -p detektor-detect --example engine_bench -- {{ args }}
+# All benchmarks, as ratios in one run: decoding, slicing, engines, a busy and a quiet camera, the gate. `--only PART` for some.
+bench *args: build
+    cargo build --release -p detektor-detect --examples
+    ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" scripts/bench/bench.py {{ target }}/release {{ args }}
 
 # Fuzz one target of fuzz/ for a while: segment, bitstream, clip, write, wire, manifest or slicer. Needs a nightly toolchain and cargo-fuzz.
 fuzz target seconds="60":

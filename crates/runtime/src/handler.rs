@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use detektor_backends::queue::Message;
 use detektor_contract::names::Work;
 use detektor_contract::{Fault, Faulty};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tower::Service;
 
 use crate::telemetry::{Trace, chain};
@@ -18,10 +21,58 @@ pub struct Invocation {
     pub message: Message,
     /// 1 at first, one more for each time that it was delivered or tried again through a fault that may be its own.
     pub attempt: u32,
-    /// When the host gives up waiting; the same for the whole batch.
-    pub deadline: Instant,
+    /// How long the host goes on waiting; shared by the whole batch.
+    pub progress: Progress,
     /// The trace that the message belongs to; outputs continue it by themselves.
     pub trace: Trace,
+}
+
+impl Invocation {
+    /// When the host gives up waiting unless the handler gets on.
+    pub fn deadline(&self) -> Instant {
+        self.progress.deadline()
+    }
+}
+
+/// How a handler shows that it gets on, and when the host gives up waiting: so long after the last sign. Work that takes
+/// as long as it takes is then no fault, and work that hangs is noticed all the same. Clones are one.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    begin: Instant,
+    patience: Duration,
+    /// When the last sign came, in microseconds since `begin`.
+    latest: Arc<AtomicU64>,
+}
+
+impl Progress {
+    /// Begins now. Whoever waits does so for `patience` after each sign.
+    pub fn new(patience: Duration) -> Self {
+        Self { begin: Instant::now(), patience, latest: Arc::default() }
+    }
+
+    /// A sign: a part of the work is done. There must be an end to the parts.
+    pub fn made(&self) {
+        let now = u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.latest.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// When waiting ends unless another sign comes.
+    pub fn deadline(&self) -> Instant {
+        self.begin + Duration::from_micros(self.latest.load(Ordering::Relaxed)) + self.patience
+    }
+
+    /// Waits for work as long as it gets on; none where it does not.
+    pub async fn wait_for<F: Future>(&self, work: F) -> Option<F::Output> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let deadline = self.deadline();
+            match timeout_at(deadline, &mut work).await {
+                Ok(output) => return Some(output),
+                Err(_) if self.deadline() > deadline => {}
+                Err(_) => return None,
+            }
+        }
+    }
 }
 
 /// Messages to work on together: at least one.
@@ -88,8 +139,8 @@ impl fmt::Display for HandlerError {
 
 /// A function: a tower service from [`Batch`] to [`Reply`]. Implemented by every service of that shape.
 ///
-/// Its waits on the surroundings must end, as [`Fault::Transient`], before the batch's deadline: what overruns the deadline
-/// counts against the messages.
+/// Its waits on the surroundings must end, as [`Fault::Transient`], before [`Progress::deadline`]: what overruns that counts
+/// against the messages. Long work shows that it gets on ([`Progress::made`]).
 pub trait Handler:
     Service<Batch, Response = Reply, Error = HandlerError, Future: Send + 'static> + Clone + Send + Sync + 'static
 {

@@ -11,7 +11,7 @@
 //! | succeeds                          | publishes the outputs, acks                                                   |
 //! | fails transiently                 | keeps it, takes nothing new, tries again in place, without end                |
 //! | fails permanently                 | publishes it to the dead-letter queue with the error, acks                    |
-//! | panics, overruns the deadline     | tries it again alone; after `attempts_max` times alone it is a dead letter    |
+//! | panics, hangs past the deadline   | tries it again alone; after `attempts_max` times alone it is a dead letter    |
 //! | takes the whole process with it   | the queue delivers it again (`attempt` > 1), and it runs alone                |
 //!
 //! A message of a dead-letter queue has nowhere worse to go: it is kept and tried again, and readiness says so.

@@ -16,7 +16,7 @@ pub mod retry;
 pub mod task;
 pub mod telemetry;
 
-pub use handler::{Batch, Handler, HandlerError, Invocation, Output, Reply, handler_fn, item_fn};
+pub use handler::{Batch, Handler, HandlerError, Invocation, Output, Progress, Reply, handler_fn, item_fn};
 pub use host::{Host, HostConfig, HostError, HostReport};
 pub use http::{Check, Health, Listen};
 pub use metrics::Metrics;

@@ -2,13 +2,15 @@
 //!
 //! `ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" cargo run --release -p detektor-detect --example engine_bench
 //! [MANIFEST] [ROUNDS]` prints one JSON object. The engines take turns, so that what else the machine does hits them
-//! alike; times are medians. An engine's time includes decoding its output and suppressing overlaps, ONNX Runtime's
-//! alone is the graph and nothing else, in a process of its own, since there is one environment a process.
+//! alike; times are medians of CPU time. An engine's includes decoding its output and suppressing overlaps, ONNX
+//! Runtime's alone is the graph and nothing else, in a process of its own, since there is one environment a process.
+
+mod cpu;
 
 use std::io::{BufRead, BufReader, Lines, Write, stdin};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use detektor_detect::engine::{Engine, EngineKind, EngineOptions, Look, Prepare, PrepareError, ToSource, open};
@@ -121,9 +123,9 @@ fn bare_session(file: &Path) -> ort::Result<Session> {
 }
 
 fn timed(run: impl FnOnce() -> Result<()>) -> Result<Duration> {
-    let start = Instant::now();
+    let start = cpu::thread();
     run()?;
-    Ok(start.elapsed())
+    Ok(cpu::thread() - start)
 }
 
 /// In milliseconds.

@@ -1,11 +1,11 @@
-//! What the gate costs: `gate_loss MODEL ENGINE FPS|all FILE...`.
+//! What the gate costs: `gate_loss MODEL ENGINE FPS|all FILE...` prints one JSON object a file.
 //!
 //! Every sampled frame is looked at once without the gate; then the gate says which it would have looked at. A detection
 //! counts as lost where its frame would have been skipped as quiet. One that moves is counted apart: nothing of its
-//! class covers the same place a second before or after. What was seen is kept beside the file's name in the temporary
-//! folder, so that the gate can be tried again without the model.
+//! class covers the same place a second before or after.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod cpu;
 #[path = "../tests/footage/mod.rs"]
 mod footage;
 
@@ -16,9 +16,8 @@ use detektor_detect::Numbers;
 use detektor_detect::engine::{Detector, Engine, EngineError, EngineOptions, Look, RawBox};
 use detektor_detect::letterbox::Letterbox;
 use detektor_detect::model::{Labels, Model, Thresholds};
-use detektor_detect::worker::Worker;
+use detektor_detect::worker::{Call, Worker};
 use detektor_runtime::Metrics;
-use tokio_util::sync::CancellationToken;
 
 /// Sees nothing, in no time.
 struct Blind(EngineId);
@@ -34,10 +33,9 @@ impl Engine for Blind {
 }
 
 fn frames(worker: &mut Worker, jobs: &[SegmentJob], gate: bool) -> Vec<Frame> {
-    let stop = CancellationToken::new();
     let each = jobs.iter().flat_map(|job| {
         let job = SegmentJob { policy: DetectPolicy { gate, ..job.policy.clone() }, ..job.clone() };
-        worker.look(&job, &footage::video(&job), &stop).expect("a segment").frames
+        worker.look(&job, &footage::video(&job), &Call::default()).expect("a segment").frames
     });
     each.collect()
 }
@@ -78,22 +76,13 @@ fn main() {
     for file in args {
         let policy = DetectPolicy { sampling, ..DetectPolicy::default() };
         let jobs = footage::jobs(Path::new(&file), "camera", &policy);
-        let name = Digest::of(format!("{file} {fps} {engine} {}", model.digest()).as_bytes());
-        let kept = std::env::temp_dir().join(format!("gate-loss-{name}.json"));
-        let all: Vec<Frame> = match std::fs::read(&kept) {
-            Ok(bytes) => serde_json::from_slice(&bytes).expect("what an earlier run kept"),
-            Err(_) => {
-                let all = frames(&mut Worker::new(detector(), input, 1, numbers.clone()), &jobs, false);
-                std::fs::write(&kept, serde_json::to_vec(&all).unwrap()).unwrap();
-                all
-            }
-        };
-        let start = std::time::Instant::now();
+        let all = frames(&mut Worker::new(detector(), input, 1, numbers.clone()), &jobs, false);
+        let start = cpu::thread();
         let gated = frames(&mut gate, &jobs, true);
-        let wall = start.elapsed();
+        let spent = cpu::thread() - start;
         let looked = |frame: &Frame| matches!(frame.fate, Fate::Detected(_));
         let count = |frames: &[Frame]| frames.iter().filter(|frame| looked(frame)).count();
-        println!("{file}: {} of {} sampled frames looked at; gate alone {wall:.2?}", count(&gated), count(&all));
+        let mut detections = serde_json::Map::new();
         for (score, moving) in [(0.3, false), (0.3, true), (0.5, false), (0.5, true)] {
             let least = Score::from_f32(score);
             let (mut total, mut lost) = (0, 0);
@@ -103,9 +92,15 @@ fn main() {
                 total += seen;
                 lost += if looked(gated) { 0 } else { seen };
             }
-            let share = 100.0 * lost as f64 / (total as f64).max(1.0);
-            let kind = if moving { "moving" } else { "all" };
-            println!("  score >= {score}, {kind}: {lost} of {total} lost ({share:.2} %)");
+            let kind = if moving { "moving, from" } else { "from" };
+            detections.insert(format!("{kind} {score}"), serde_json::json!({ "seen": total, "lost": lost }));
         }
+        println!(
+            "{}",
+            serde_json::json!({
+                "file": file, "frames": all.len(), "sampled": count(&all), "looked_at": count(&gated),
+                "gate_cpu_ms": spent.as_millis() as u64, "detections": detections,
+            })
+        );
     }
 }

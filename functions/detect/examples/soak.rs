@@ -15,9 +15,8 @@ use detektor_detect::Numbers;
 use detektor_detect::engine::{Detector, Engine, EngineError, EngineKind, EngineOptions, Look, RawBox};
 use detektor_detect::letterbox::Letterbox;
 use detektor_detect::model::{Labels, Model, Thresholds};
-use detektor_detect::worker::Worker;
+use detektor_detect::worker::{Call, Worker};
 use detektor_runtime::Metrics;
-use tokio_util::sync::CancellationToken;
 
 /// Sees one thing in the middle of every picture, so that snapshots are made.
 struct Always(EngineId);
@@ -65,7 +64,6 @@ fn main() {
     let policy = DetectPolicy { sampling: Sampling::PerSecond(5), gate: false, ..DetectPolicy::default() };
     let jobs = footage::jobs(Path::new(&file), "soak", &policy);
     let mut worker = Worker::new(detector, input, 4, Numbers::new(&Metrics::new()).expect("metrics"));
-    let stop = CancellationToken::new();
     let (mut snapshots, mut refused) = (0, 0);
     for done in 0..segments {
         if done == segments / 10 || (done > 0 && done % (segments / 5).max(1) == 0) {
@@ -79,7 +77,7 @@ fn main() {
             damaged[middle..].iter_mut().step_by(97).for_each(|byte| *byte ^= 0x5a);
             video = Bytes::from(damaged);
         }
-        match worker.look(job, &video, &stop) {
+        match worker.look(job, &video, &Call::default()) {
             Ok(looked) => snapshots += looked.snapshots.len(),
             Err(_) => refused += 1,
         }

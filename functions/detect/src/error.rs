@@ -42,8 +42,8 @@ pub enum DetectError {
     /// Whoever asked has given up.
     #[error("stopped before the segment was looked through")]
     Stopped,
-    /// All workers were busy until there was no time left.
-    #[error("no worker was free in time")]
+    /// No worker took it, and none got on with anything else.
+    #[error("no worker gets on")]
     NoWorker,
 }
 

@@ -1,7 +1,7 @@
 //! The function: segment jobs in, outcomes out. It knows no queue.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,15 +14,15 @@ use detektor_contract::{
 };
 use detektor_runtime::blocking::{StartError, Workers};
 use detektor_runtime::task::BoxError;
-use detektor_runtime::{Batch, Handler, HandlerError, Invocation, Output, Reply, handler_fn, unix_us};
+use detektor_runtime::{Batch, Handler, HandlerError, Invocation, Output, Progress, Reply, handler_fn, unix_us};
 use futures::future::{join_all, try_join_all};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::DetectError;
-use crate::worker::{Looked, Worker};
+use crate::worker::{Call, Looked, Worker};
 
-/// Waits on the surroundings end so long before the deadline, so that they are not taken for the segment's fault.
+/// Waits on the surroundings end so long before the host's, so that they are not taken for the segment's fault.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// How the function works.
@@ -42,6 +42,8 @@ impl Default for DetectConfig {
 #[derive(Clone)]
 pub struct Detect {
     workers: Workers<Task, Result<Looked, DetectError>>,
+    /// Signs that any worker gave that it gets on.
+    signs: Arc<AtomicU64>,
     bucket: Arc<dyn Bucket>,
 }
 
@@ -50,7 +52,7 @@ struct Task {
     job: Arc<SegmentJob>,
     video: Bytes,
     begun: Arc<AtomicBool>,
-    stop: CancellationToken,
+    call: Call,
 }
 
 impl Detect {
@@ -64,10 +66,10 @@ impl Detect {
     {
         let work = |worker: &mut Worker, task: Task| {
             task.begun.store(true, Ordering::Relaxed);
-            worker.look(&task.job, &task.video, &task.stop)
+            worker.look(&task.job, &task.video, &task.call)
         };
         let workers = Workers::start("detect", config.workers, config.workers, move |_| build(), work).await?;
-        Ok(Self { workers, bucket })
+        Ok(Self { workers, signs: Arc::default(), bucket })
     }
 
     /// The function as a handler. The segments of a batch are looked at side by side.
@@ -89,34 +91,49 @@ impl Detect {
         if job.is_stale(unix_us()) {
             return Ok(vec![output(&job, shed(&job))]);
         }
-        let waits_end = invocation.deadline.checked_sub(MARGIN).unwrap_or(invocation.deadline);
-        let video = self.video(&job, waits_end).await?;
-        let looked = self.look(&job, &video, waits_end).await?;
-        let result = self.store(&job, video, looked, waits_end).await?;
+        let progress = &invocation.progress;
+        let video = self.video(&job, progress).await?;
+        let looked = self.look(&job, &video, progress).await?;
+        let result = self.store(&job, video, looked, progress).await?;
         Ok(vec![output(&job, OutcomeBody::Result(result))])
     }
 
-    async fn video(&self, job: &SegmentJob, until: Instant) -> Result<Bytes, DetectError> {
+    async fn video(&self, job: &SegmentJob, progress: &Progress) -> Result<Bytes, DetectError> {
         match &job.payload {
             Payload::Inline { video, .. } => Ok(video.clone()),
-            Payload::Object { key, .. } => within(until, "the segment's video", self.bucket.get(key)).await,
+            Payload::Object { key, .. } => within(progress, "the segment's video", self.bucket.get(key)).await,
         }
     }
 
-    async fn look(&self, job: &Arc<SegmentJob>, video: &Bytes, until: Instant) -> Result<Looked, HandlerError> {
+    async fn look(&self, job: &Arc<SegmentJob>, video: &Bytes, progress: &Progress) -> Result<Looked, HandlerError> {
         let stop = CancellationToken::new();
         // Whoever gives up on this call stops the worker too.
         let _stops = stop.clone().drop_guard();
         let begun = Arc::new(AtomicBool::new(false));
-        let task = Task { job: Arc::clone(job), video: video.clone(), begun: Arc::clone(&begun), stop };
-        let mut submitted = std::pin::pin!(self.workers.submit(task));
-        let result = match timeout_at(until, &mut submitted).await {
-            Ok(result) => result,
-            // A segment that takes too long is its own fault; one that nobody has begun is not.
-            Err(_) if begun.load(Ordering::Relaxed) => submitted.await,
-            Err(_) => return Err(DetectError::NoWorker.into()),
+        let (ours, any) = (progress.clone(), Arc::clone(&self.signs));
+        let heard = move || {
+            any.fetch_add(1, Ordering::Relaxed);
+            ours.made();
         };
-        Ok(result??)
+        let call = Call::new(stop, heard);
+        let task = Task { job: Arc::clone(job), video: video.clone(), begun: Arc::clone(&begun), call };
+        let mut submitted = std::pin::pin!(self.workers.submit(task));
+        let mut signs = self.signs.load(Ordering::Relaxed);
+        loop {
+            if let Ok(result) = timeout_at(waits_end(progress), &mut submitted).await {
+                return Ok(result??);
+            }
+            if begun.load(Ordering::Relaxed) {
+                // From here on the host judges: a segment that hangs its worker is at fault itself.
+                return Ok(submitted.await??);
+            }
+            // Nobody has begun it. That is no fault of anybody's while the workers get on with what is before it.
+            let before = std::mem::replace(&mut signs, self.signs.load(Ordering::Relaxed));
+            if signs == before {
+                return Err(DetectError::NoWorker.into());
+            }
+            progress.made();
+        }
     }
 
     /// Stores what is to be kept. All of it is durable before the outcome names it.
@@ -125,12 +142,12 @@ impl Detect {
         job: &SegmentJob,
         video: Bytes,
         looked: Looked,
-        until: Instant,
+        progress: &Progress,
     ) -> Result<SegmentResult, DetectError> {
         let Looked { frames, snapshots, engine } = looked;
         let puts = snapshots.into_iter().map(|(frame, jpeg)| async move {
             let key = ObjectKey::snapshot(&job.id, frame);
-            within(until, "a snapshot", self.bucket.put(&key, jpeg)).await?;
+            within(progress, "a snapshot", self.bucket.put(&key, jpeg)).await?;
             Ok::<_, DetectError>(SnapshotRef { frame, key })
         });
         let snapshots = try_join_all(puts).await?;
@@ -143,7 +160,7 @@ impl Detect {
         let mut kept = None;
         if keep {
             let key = ObjectKey::video(&job.id);
-            within(until, "the segment's video", self.bucket.put(&key, video)).await?;
+            within(progress, "the segment's video", self.bucket.put(&key, video)).await?;
             kept = Some(KeptVideo { key, pre_roll: job.media.pre_roll, post_roll: job.media.post_roll });
         }
         Ok(SegmentResult {
@@ -169,14 +186,21 @@ fn shed(job: &SegmentJob) -> OutcomeBody {
     OutcomeBody::Marker(Marker::Shed { span: job.span, seam: job.seam, reason: ShedReason::Stale })
 }
 
+/// When waiting for the surroundings ends.
+fn waits_end(progress: &Progress) -> Instant {
+    let deadline = progress.deadline();
+    deadline.checked_sub(MARGIN).unwrap_or(deadline)
+}
+
 /// A call to the bucket that ends in time.
 async fn within<T>(
-    until: Instant,
+    progress: &Progress,
     what: &'static str,
     call: impl Future<Output = Result<T, BucketError>>,
 ) -> Result<T, DetectError> {
     let late = || BucketError::Unavailable { context: "no answer before the deadline".to_owned(), source: None };
-    let answer = timeout_at(until, call).await.unwrap_or_else(|_| Err(late()));
+    let answer = timeout_at(waits_end(progress), call).await.unwrap_or_else(|_| Err(late()));
+    progress.made();
     answer.map_err(|source| DetectError::Bucket { what, source })
 }
 

@@ -1,6 +1,8 @@
 //! An engine for tests that sees one thing: whatever is white.
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use detektor_contract::{Digest, EngineId};
 
 use crate::engine::{Detector, Engine, EngineError, Look, RawBox};
@@ -12,9 +14,17 @@ use crate::worker::Worker;
 /// What a stub's model is fed.
 pub const INPUT: (u32, u32) = (128, 96);
 
+/// How it goes about a look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    Well,
+    Panicking,
+    Slow(Duration),
+}
+
 struct Stub {
     id: EngineId,
-    panics: bool,
+    manner: Manner,
 }
 
 impl Engine for Stub {
@@ -23,7 +33,11 @@ impl Engine for Stub {
     }
 
     fn detect(&mut self, looks: &[Look<'_>]) -> Result<Vec<Vec<RawBox>>, EngineError> {
-        assert!(!self.panics, "the stub panics as told");
+        match self.manner {
+            Manner::Well => {}
+            Manner::Panicking => panic!("the stub panics as told"),
+            Manner::Slow(time) => std::thread::sleep(time),
+        }
         Ok(looks.iter().map(|look| white(look).into_iter().collect()).collect())
     }
 }
@@ -47,9 +61,9 @@ fn white(look: &Look<'_>) -> Option<RawBox> {
     found
 }
 
-/// A worker whose engine sees what is white, or panics.
-pub fn worker(numbers: &Numbers, panics: bool) -> Worker {
+/// A worker whose engine sees what is white, in its manner.
+pub fn worker(numbers: &Numbers, manner: Manner) -> Worker {
     let id = EngineId { engine: "stub".to_owned(), model: "white".to_owned(), digest: Digest::of(b"white") };
-    let detector = Detector::of(Box::new(Stub { id, panics }), Labels::new(["thing"]), Thresholds::default());
+    let detector = Detector::of(Box::new(Stub { id, manner }), Labels::new(["thing"]), Thresholds::default());
     Worker::new(detector, INPUT, 2, numbers.clone())
 }

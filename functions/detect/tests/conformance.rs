@@ -113,20 +113,28 @@ fn yolox_output_in_three_tensors(kind: EngineKind) {
     let toy = yolox_toy().integers("from", &[0]).integers("to", &[2]).integers("axis", &[1]);
     let toy = toy.node("Slice", &["rows", "from", "to", "axis"], "cells", vec![]);
     let toy = toy.columns("cells", 0, 4, "b").columns("cells", 4, 5, "o").columns("cells", 5, 8, "s");
+    // Some graphs give objectness without an axis of its own.
+    let toy = toy.integers("flat shape", &[1, 2]).node("Reshape", &["o", "flat shape"], "flat", vec![]);
     // What follows is cut off: neither engine could run it, and it is not the graph's output that counts.
     let toy = toy.node("NonMaxSuppression", &["b", "s"], "kept", vec![]).node("Nonsense", &["kept"], "end", vec![]);
-    let output = "kind = 'yolox'\nboxes = 'b'\nobjectness = 'o'\nscores = 's'\nactivation = 'logits'\ndecoded = true\n\
-                  strides = [4]";
+    let bytes = toy.bytes();
     let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
     let mut numbers = [0; 96];
     numbers[..8].copy_from_slice(&[20, 20, 20, 40, 30, 0, 0, 20]);
     let picture = written(8, 4, &numbers);
-    let mut found = common::engine(&model(toy, [8, 4], output), kind).detect(&[Look::whole(&picture)]).unwrap();
-    // The second row is all zeros, of which the sigmoid is a half: empty boxes, and they go.
-    let found = found.remove(0);
-    let place = [1.0, 0.0, 3.0, 4.0];
-    let o = sigmoid(3.0);
-    assert_seen(kind, &found, &[(2, o * sigmoid(2.0), place), (0, o * 0.5, place)]);
+    for objectness in ["o", "flat"] {
+        let output = format!(
+            "kind = 'yolox'\nboxes = 'b'\nobjectness = '{objectness}'\nscores = 's'\nactivation = 'logits'\n\
+             decoded = true\nstrides = [4]"
+        );
+        let model = toy::load(&bytes, &toy::manifest(&bytes, [8, 4], "nhwc", &output)).unwrap();
+        let mut found = common::engine(&model, kind).detect(&[Look::whole(&picture)]).unwrap();
+        // The second row is all zeros, of which the sigmoid is a half: empty boxes, and they go.
+        let found = found.remove(0);
+        let place = [1.0, 0.0, 3.0, 4.0];
+        let o = sigmoid(3.0);
+        assert_seen(kind, &found, &[(2, o * sigmoid(2.0), place), (0, o * 0.5, place)]);
+    }
 }
 
 fn efficientdet_output(kind: EngineKind) {

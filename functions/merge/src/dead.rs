@@ -28,7 +28,7 @@ impl DeadLetters {
     pub fn jobs(self: Arc<Self>) -> impl Handler {
         item_fn(move |invocation: Invocation| {
             let letters = Arc::clone(&self);
-            async move { Ok(within(Some(invocation.deadline), letters.job(&invocation.message)).await?) }
+            async move { Ok(within(Some(invocation.deadline()), letters.job(&invocation.message)).await?) }
         })
     }
 
@@ -37,7 +37,7 @@ impl DeadLetters {
         item_fn(move |invocation: Invocation| {
             let letters = Arc::clone(&self);
             async move {
-                within(Some(invocation.deadline), letters.unreadable(&invocation.message)).await?;
+                within(Some(invocation.deadline()), letters.unreadable(&invocation.message)).await?;
                 Ok::<Vec<Output>, HandlerError>(Vec::new())
             }
         })

@@ -11,7 +11,7 @@ use detektor_contract::wire::{WireError, decode_outcome};
 use detektor_contract::{CameraId, Outcome, Position};
 use detektor_runtime::metrics::MetricsError;
 use detektor_runtime::retry::{Policy, RetryError, retry};
-use detektor_runtime::{Batch, Handler, HandlerError, Metrics, Reply, handler_fn, unix_us};
+use detektor_runtime::{Batch, Handler, HandlerError, Invocation, Metrics, Reply, handler_fn, unix_us};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +74,7 @@ impl Merge {
     }
 
     async fn batch(&self, Batch(invocations): Batch) -> Result<Reply, HandlerError> {
-        let deadline = invocations.iter().map(|invocation| invocation.deadline).min();
+        let deadline = invocations.iter().map(Invocation::deadline).min();
         let read: Vec<Result<(Outcome, Stamps), WireError>> = invocations
             .iter()
             .map(|invocation| {

@@ -7,13 +7,13 @@ use detektor_backends::queue::{Consumer, Delivery};
 use detektor_contract::Fault;
 use detektor_contract::names::Queue;
 use futures::FutureExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tower::ServiceExt;
 use tracing::Instrument;
 
 use super::Shared;
 use super::outbox::{Fate, Outbox};
-use crate::handler::{Batch, Handler, HandlerError, Invocation, Output, Reply};
+use crate::handler::{Batch, Handler, HandlerError, Invocation, Output, Progress, Reply};
 use crate::retry::Backoff;
 use crate::task::panic_message;
 use crate::telemetry::Trace;
@@ -143,13 +143,13 @@ fn sort(host: &Shared, group: Vec<Held>, verdicts: Vec<Verdict>) -> Sorted {
 
 /// Calls the handler once. One verdict a message.
 async fn invoke<H: Handler>(handler: &H, host: &Shared, group: &[Held]) -> Vec<Verdict> {
-    let deadline = Instant::now() + host.config.deadline;
+    let progress = Progress::new(host.config.deadline);
     let invocations: Vec<_> = group
         .iter()
         .map(|held| Invocation {
             message: held.delivery.message.clone(),
             attempt: held.attempt(),
-            deadline,
+            progress: progress.clone(),
             trace: held.trace,
         })
         .collect();
@@ -161,20 +161,20 @@ async fn invoke<H: Handler>(handler: &H, host: &Shared, group: &[Held]) -> Vec<V
     let begin = Instant::now();
     // Inside the async block, so that a handler's panic before its first await is caught, too.
     let call = async { handler.clone().oneshot(Batch(invocations)).await };
-    let outcome = timeout_at(deadline, AssertUnwindSafe(call).catch_unwind().instrument(span)).await;
+    let outcome = progress.wait_for(AssertUnwindSafe(call).catch_unwind().instrument(span)).await;
     host.numbers.batch_seconds.observe(begin.elapsed().as_secs_f64());
 
     let struck = |cause, error: String| group.iter().map(|_| Verdict::Struck { cause, error: error.clone() }).collect();
     match outcome {
-        Ok(Ok(Ok(Reply(items)))) if items.len() == group.len() => {
+        Some(Ok(Ok(Reply(items)))) if items.len() == group.len() => {
             items.into_iter().map(|item| item.map_or_else(Verdict::Failed, Verdict::Done)).collect()
         }
-        Ok(Ok(Ok(Reply(items)))) => {
+        Some(Ok(Ok(Reply(items)))) => {
             struck("reply", format!("the handler answered {} of {} messages", items.len(), group.len()))
         }
-        Ok(Ok(Err(error))) if error.fault == Fault::Permanent && group.len() > 1 => struck("permanent", error.error),
-        Ok(Ok(Err(error))) => group.iter().map(|_| Verdict::Failed(error.clone())).collect(),
-        Ok(Err(payload)) => struck("panic", format!("the handler panicked: {}", panic_message(&*payload))),
-        Err(_) => struck("deadline", format!("the handler took longer than {:?}", host.config.deadline)),
+        Some(Ok(Err(error))) if error.fault == Fault::Permanent && group.len() > 1 => struck("permanent", error.error),
+        Some(Ok(Err(error))) => group.iter().map(|_| Verdict::Failed(error.clone())).collect(),
+        Some(Err(payload)) => struck("panic", format!("the handler panicked: {}", panic_message(&*payload))),
+        None => struck("deadline", format!("the handler did not get on for {:?}", host.config.deadline)),
     }
 }

@@ -20,7 +20,7 @@ pub struct HostConfig {
     pub batch_max: u32,
     /// How long a batch waits for more messages after its first.
     pub batch_linger: Duration,
-    /// How long the handler may take over a batch.
+    /// How long the handler may take over a batch without showing that it gets on.
     pub deadline: Duration,
     /// How often a message may panic or overrun alone until it is a dead letter.
     pub attempts_max: u32,

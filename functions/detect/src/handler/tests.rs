@@ -10,6 +10,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::metrics::Numbers;
+use crate::stub::Manner;
 use crate::{footage, stub};
 
 const SCENE: &str = "color=c=0x404040:s=128x96:r=5:d=2[b];color=c=white:s=20x20:r=5:d=2[w];\
@@ -21,9 +22,9 @@ fn jobs(keep_video: KeepVideo) -> Vec<SegmentJob> {
     footage::jobs(&file, "c", &policy)
 }
 
-fn invocation(body: Bytes, deadline: Duration) -> Invocation {
+fn invocation(body: Bytes, patience: Duration) -> Invocation {
     let message = Message { body, headers: Default::default() };
-    Invocation { message, attempt: 1, deadline: Instant::now() + deadline, trace: Trace::begin() }
+    Invocation { message, attempt: 1, progress: Progress::new(patience), trace: Trace::begin() }
 }
 
 struct Bench {
@@ -34,21 +35,30 @@ struct Bench {
 }
 
 impl Bench {
-    /// Workers that panic as long as `panics` says so.
-    async fn new(panics: usize) -> Self {
+    /// A worker that works well.
+    async fn new() -> Self {
+        Self::with(|_| Manner::Well).await
+    }
+
+    /// A worker whose engine has another manner each time that it is built, by how often it was before.
+    async fn with(manner: impl Fn(usize) -> Manner + Send + Sync + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let bucket: Arc<dyn Bucket> = Arc::new(FolderBucket::open(dir.path()).await.unwrap());
         let plan = Plan::new();
         let failing = FailingBucket::new(Arc::clone(&bucket), Arc::clone(&plan));
         let numbers = Numbers::new(&Metrics::new()).unwrap();
         let built = AtomicUsize::new(0);
-        let build = move || Ok(stub::worker(&numbers, built.fetch_add(1, Ordering::Relaxed) < panics));
+        let build = move || Ok(stub::worker(&numbers, manner(built.fetch_add(1, Ordering::Relaxed))));
         let detect = Detect::start(&DetectConfig { workers: 1 }, failing, build).await.unwrap();
         Self { _dir: dir, bucket, plan, detect }
     }
 
     async fn call(&self, bodies: Vec<Bytes>) -> Vec<Result<Vec<Output>, HandlerError>> {
-        let batch = Batch(bodies.into_iter().map(|body| invocation(body, Duration::from_secs(60))).collect());
+        self.call_within(Duration::from_secs(60), bodies).await
+    }
+
+    async fn call_within(&self, patience: Duration, bodies: Vec<Bytes>) -> Vec<Result<Vec<Output>, HandlerError>> {
+        let batch = Batch(bodies.into_iter().map(|body| invocation(body, patience)).collect());
         self.detect.handler().oneshot(batch).await.unwrap().0
     }
 
@@ -69,7 +79,7 @@ fn result(outputs: &[Output], job: &SegmentJob) -> SegmentResult {
 
 #[tokio::test]
 async fn stale_live_video_is_shed() {
-    let bench = Bench::new(0).await;
+    let bench = Bench::new().await;
     let mut job = jobs(KeepVideo::All).remove(1);
     job.policy.max_age_ms = Some(60_000);
     // Footage is never stale.
@@ -86,7 +96,7 @@ async fn stale_live_video_is_shed() {
 
 #[tokio::test]
 async fn a_job_becomes_an_outcome_and_what_it_names_is_stored() {
-    let bench = Bench::new(0).await;
+    let bench = Bench::new().await;
     let jobs = jobs(KeepVideo::Events);
     let quiet = bench.result(&jobs[0]).await;
     assert!(quiet.snapshots.is_empty() && quiet.video.is_none());
@@ -105,7 +115,7 @@ async fn a_job_becomes_an_outcome_and_what_it_names_is_stored() {
 
 #[tokio::test]
 async fn video_is_kept_as_the_policy_says() {
-    let bench = Bench::new(0).await;
+    let bench = Bench::new().await;
     for (keep, expected) in [(KeepVideo::All, [true, true]), (KeepVideo::None, [false, false])] {
         for (job, expected) in jobs(keep).iter().zip(expected) {
             assert_eq!(bench.result(job).await.video.is_some(), expected);
@@ -116,7 +126,7 @@ async fn video_is_kept_as_the_policy_says() {
 
 #[tokio::test]
 async fn a_large_segment_comes_from_the_bucket() {
-    let bench = Bench::new(0).await;
+    let bench = Bench::new().await;
     let mut job = jobs(KeepVideo::None).remove(1);
     let inline = bench.result(&job).await;
     let (video, key) = (footage::video(&job), ObjectKey::in_flight(&job.id));
@@ -131,7 +141,7 @@ async fn a_large_segment_comes_from_the_bucket() {
 
 #[tokio::test]
 async fn a_bad_message_costs_its_neighbours_nothing() {
-    let bench = Bench::new(0).await;
+    let bench = Bench::new().await;
     let jobs = jobs(KeepVideo::None);
     let good = wire::encode_job(&jobs[1]);
     let mut broken = jobs[0].clone();
@@ -147,7 +157,7 @@ async fn a_bad_message_costs_its_neighbours_nothing() {
 
 #[tokio::test]
 async fn a_bucket_that_is_away_is_not_the_segments_fault() {
-    let bench = Bench::new(0).await;
+    let bench = Bench::new().await;
     let job = wire::encode_job(&jobs(KeepVideo::All)[1]);
     for nth in 0..2 {
         bench.plan.fail_call("put", nth, Moment::Before, 1);
@@ -161,7 +171,7 @@ async fn a_bucket_that_is_away_is_not_the_segments_fault() {
 
 #[tokio::test]
 async fn a_panic_costs_its_segment_alone() {
-    let bench = Bench::new(1).await;
+    let bench = Bench::with(|built| if built == 0 { Manner::Panicking } else { Manner::Well }).await;
     let job = wire::encode_job(&jobs(KeepVideo::None)[1]);
     let replies = bench.call(vec![job.clone()]).await;
     let error = replies[0].as_ref().unwrap_err();
@@ -174,7 +184,7 @@ async fn a_panic_costs_its_segment_alone() {
 
 #[tokio::test]
 async fn without_a_free_worker_the_wait_ends_in_time() {
-    let bench = Bench::new(0).await;
+    let bench = Bench::new().await;
     let job = wire::encode_job(&jobs(KeepVideo::None)[1]);
     bench.detect.shutdown().await;
     let reply = bench.call(vec![job]).await;
@@ -182,8 +192,30 @@ async fn without_a_free_worker_the_wait_ends_in_time() {
 }
 
 #[tokio::test]
+async fn a_segment_waits_its_turn_while_the_workers_get_on() {
+    let bench = Bench::with(|_| Manner::Slow(Duration::from_millis(500))).await;
+    let job = wire::encode_job(&jobs(KeepVideo::None)[1]);
+    // Five looks take longer than the 1.5 s that the second may wait for a sign.
+    let replies = bench.call_within(MARGIN + Duration::from_millis(1500), vec![job.clone(), job]).await;
+    assert!(replies.iter().all(Result::is_ok), "{replies:?}");
+    bench.detect.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_segment_behind_one_that_hangs_is_not_at_fault() {
+    let bench = Bench::with(|_| Manner::Slow(Duration::from_secs(4))).await;
+    let mut job = jobs(KeepVideo::None).remove(1);
+    job.policy.sampling = Sampling::PerSecond(1);
+    let job = wire::encode_job(&job);
+    let replies = bench.call_within(MARGIN + Duration::from_millis(500), vec![job.clone(), job]).await;
+    assert!(replies[0].is_ok(), "whoever calls judges what hangs: {replies:?}");
+    assert_eq!(replies[1].as_ref().unwrap_err().fault, Fault::Transient);
+    bench.detect.shutdown().await;
+}
+
+#[tokio::test]
 async fn repeating_a_job_repeats_the_outcome_byte_for_byte() {
-    let bench = Bench::new(0).await;
+    let bench = Bench::new().await;
     let job = wire::encode_job(&jobs(KeepVideo::All)[1]);
     let digests: Vec<Digest> = (bench.call(vec![job.clone(), job.clone(), job]).await)
         .iter()

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use detektor_contract::TimeUs;
 use ffmpeg::frame;
-use tokio_util::sync::CancellationToken;
 
+use super::call::Call;
 use super::look::Looker;
 use crate::error::DetectError;
 use crate::gate::{Moved, Watch};
@@ -47,7 +47,7 @@ impl Around {
         at: TimeUs,
         frame: frame::Video,
         looker: &mut Looker<'_>,
-        stop: &CancellationToken,
+        call: &Call,
     ) -> Result<(), DetectError> {
         let moved = if self.open && !looker.crops(&frame) {
             Vec::new()
@@ -58,9 +58,7 @@ impl Around {
         if !moved.is_empty() {
             for held in std::mem::take(&mut self.held) {
                 if at.since(held.at) <= AROUND_US {
-                    if stop.is_cancelled() {
-                        return Err(DetectError::Stopped);
-                    }
+                    call.go_on()?;
                     looker.look(held.index, &held.frame, &moved)?;
                 }
             }

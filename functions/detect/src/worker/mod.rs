@@ -1,12 +1,12 @@
 //! One worker: looks at one segment after another on its own thread, with decoders and an engine of its own.
 
 mod around;
+mod call;
 mod look;
 
 use bytes::Bytes;
 use detektor_contract::{EngineId, Fate, Frame, SegmentJob, Skipped};
 use ffmpeg::frame;
-use tokio_util::sync::CancellationToken;
 
 use crate::decode::Decoders;
 use crate::engine::Detector;
@@ -16,6 +16,7 @@ use crate::metrics::{Numbers, Spent, timed};
 use crate::segment::{Plan, Timeline, sampled};
 use crate::snapshot::{JpegEncoder, Shots};
 use around::Around;
+pub use call::Call;
 use look::Looker;
 
 /// What a segment's frames came to.
@@ -79,8 +80,8 @@ impl Worker {
     ///
     /// # Errors
     /// Video that is not what the job says or cannot be decoded at all, a failing engine; [`DetectError::Stopped`]
-    /// when `stop` is cancelled, which is noticed between frames.
-    pub fn look(&mut self, job: &SegmentJob, video: &Bytes, stop: &CancellationToken) -> Result<Looked, DetectError> {
+    /// when the call is taken back, which is noticed from packet to packet and from picture to picture.
+    pub fn look(&mut self, job: &SegmentJob, video: &Bytes, call: &Call) -> Result<Looked, DetectError> {
         let mut spent = Spent::default();
         let timeline = Timeline::read(job, video)?;
         let verdict = timed(&mut spent.gate, || Verdict::of(job, &timeline));
@@ -118,7 +119,7 @@ impl Worker {
         if !wanted.is_empty() {
             let decoder = self.decoders.get(timeline.codec, &timeline.extradata)?;
             let around = Around::new(&job.policy.masks, verdict == Verdict::Open, certain);
-            let done = look_through(decoder, &timeline, &plan, &wanted, around, &mut looker, stop);
+            let done = look_through(decoder, &timeline, &plan, &wanted, around, &mut looker, call);
             if timeline.infos.iter().any(|info| info.parameter_sets) {
                 self.decoders.close_latest();
             }
@@ -158,15 +159,13 @@ fn look_through(
     wanted: &[u32],
     mut around: Around,
     looker: &mut Looker<'_>,
-    stop: &CancellationToken,
+    call: &Call,
 ) -> Result<(), DetectError> {
     let mut came = vec![false; timeline.samples.len()];
-    let mut run = decoder.run(plan.packets(timeline));
+    let mut run = decoder.run(plan.packets(timeline).take_while(|_| call.goes_on()));
     while let Some(decoded) = timed(&mut looker.spent.decode, || run.next()) {
         let decoded = decoded?;
-        if stop.is_cancelled() {
-            return Err(DetectError::Stopped);
-        }
+        call.go_on()?;
         if let Some(came) = came.get_mut(decoded.ordinal as usize) {
             *came = true;
         }
@@ -174,9 +173,10 @@ fn look_through(
             continue;
         };
         let at = timeline.frames[index as usize].at;
-        around.offer(index, at, decoded.frame, looker, stop)?;
+        around.offer(index, at, decoded.frame, looker, call)?;
     }
     drop(run);
+    call.go_on()?;
     looker.mark_failed(timeline, plan, &came);
     Ok(())
 }

@@ -3,6 +3,8 @@
 use detektor_contract::{DetectPolicy, Failed, Fault, Faulty, Sampling};
 use detektor_runtime::Metrics;
 
+use tokio_util::sync::CancellationToken;
+
 use super::*;
 use crate::{footage, stub};
 
@@ -14,7 +16,7 @@ const GRAINY: &str = "color=c=0x404040:s=256x144:r=10:d=4[b];color=c=white:s=40x
 const X264: [&str; 10] = ["-c:v", "libx264", "-g", "10", "-sc_threshold", "0", "-bf", "2", "-pix_fmt", "yuv420p"];
 
 fn worker() -> Worker {
-    stub::worker(&Numbers::new(&Metrics::new()).unwrap(), false)
+    stub::worker(&Numbers::new(&Metrics::new()).unwrap(), stub::Manner::Well)
 }
 
 fn policy(gate: bool, sampling: Sampling) -> DetectPolicy {
@@ -22,7 +24,7 @@ fn policy(gate: bool, sampling: Sampling) -> DetectPolicy {
 }
 
 fn look(worker: &mut Worker, job: &SegmentJob) -> Looked {
-    worker.look(job, &footage::video(job), &CancellationToken::new()).unwrap()
+    worker.look(job, &footage::video(job), &Call::default()).unwrap()
 }
 
 /// How many frames were looked at, by segment.
@@ -157,7 +159,7 @@ fn pictures_that_do_not_come_out_are_failed() {
     let at = video.len() - last.len();
     // A NAL unit of a reserved type instead of the slice: no picture, and nothing wrong with the others.
     video[at + 4] = 0x60 | 30;
-    let looked = worker().look(&job, &video.into(), &CancellationToken::new()).unwrap();
+    let looked = worker().look(&job, &video.into(), &Call::default()).unwrap();
     assert_eq!(looked.frames[9].fate, Fate::Failed(Failed::Decode));
     assert_eq!(looks(&[looked]), [9]);
 }
@@ -168,7 +170,7 @@ fn video_that_is_not_what_the_job_says_is_refused_for_good() {
     let job = footage::jobs(&file, "c", &DetectPolicy::default()).remove(0);
     let video = footage::video(&job);
     let refuse = |job: &SegmentJob, video: Bytes| {
-        let error = worker().look(job, &video, &CancellationToken::new()).unwrap_err();
+        let error = worker().look(job, &video, &Call::default()).unwrap_err();
         assert_eq!(error.fault(), Fault::Permanent, "{error:?}");
     };
     refuse(&job, Bytes::from_static(b"no video at all"));
@@ -190,7 +192,7 @@ fn whoever_gives_up_stops_the_worker() {
     let job = footage::jobs(&file, "c", &policy(false, Sampling::All)).remove(0);
     let stop = CancellationToken::new();
     stop.cancel();
-    let error = worker().look(&job, &footage::video(&job), &stop).unwrap_err();
+    let error = worker().look(&job, &footage::video(&job), &Call::new(stop, || {})).unwrap_err();
     assert!(matches!(error, DetectError::Stopped));
     assert_eq!(error.fault(), Fault::Transient);
 }

@@ -12,7 +12,7 @@ use detektor_contract::{
 use detektor_media::segment::{Sample, write};
 use detektor_media::{AccessUnitInfo, ParameterSets, classify, nal};
 
-/// GOPs longer than this are cut inside, in seconds; parts are as long as a segment usually is.
+/// GOPs longer than this are cut inside, in seconds.
 const LONGEST_GOP: i64 = 4;
 
 /// Makes a file of moving test pictures with ffmpeg: `source` is a lavfi source, `encoder` are its options.
@@ -155,19 +155,18 @@ fn cut(units: &[Unit], time_scale: u32) -> Vec<Cut> {
     cuts
 }
 
-/// A GOP in one piece, or, where it is too long, in parts of about a second.
+/// A GOP in one piece, or, where it is too long, in parts that are as long as a GOP may be, or a quarter of what they repeat.
 fn parts(units: &[Unit], own: &[usize], time_scale: u32) -> Vec<Cut> {
-    let time = |i: usize| units[i].pts / i64::from(time_scale);
+    let since = |from: usize, to: usize| units[own[to]].pts - units[own[from]].pts;
     let mut parts = Vec::new();
     let mut from = 0;
-    if time(own[own.len() - 1]) - time(own[0]) >= LONGEST_GOP {
-        for at in 1..own.len() {
-            let (before, after) = own.split_at(at);
-            let clean = before.iter().map(|i| units[*i].pts).max() < after.iter().map(|i| units[*i].pts).min();
-            if clean && time(own[at]) > time(own[from]) {
-                parts.push(Cut { pre_roll: own[..from].to_vec(), own: own[from..at].to_vec(), ..Cut::default() });
-                from = at;
-            }
+    for at in 1..own.len() {
+        let longest = (LONGEST_GOP * i64::from(time_scale)).max(since(0, from) / 4);
+        let (before, after) = own.split_at(at);
+        let clean = before.iter().map(|i| units[*i].pts).max() < after.iter().map(|i| units[*i].pts).min();
+        if clean && since(from, at) >= longest {
+            parts.push(Cut { pre_roll: own[..from].to_vec(), own: own[from..at].to_vec(), ..Cut::default() });
+            from = at;
         }
     }
     parts.push(Cut { pre_roll: own[..from].to_vec(), own: own[from..].to_vec(), ..Cut::default() });

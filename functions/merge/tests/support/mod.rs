@@ -19,7 +19,7 @@ use detektor_contract::fold::{CameraFold, Projection};
 use detektor_contract::wire::encode_outcome;
 use detektor_contract::{Event, EventId, Ledger, ObjectKey, Outcome, Position};
 use detektor_merge::{Merge, MergeConfig};
-use detektor_runtime::{Batch, Handler, HandlerError, Invocation, Metrics, Reply, Trace};
+use detektor_runtime::{Batch, Handler, HandlerError, Invocation, Metrics, Progress, Reply, Trace};
 use futures::TryStreamExt;
 use tower::ServiceExt;
 
@@ -103,8 +103,7 @@ pub fn message(outcome: &Outcome) -> Message {
 }
 
 pub fn invocation(message: Message) -> Invocation {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    Invocation { message, attempt: 1, deadline, trace: Trace::begin() }
+    Invocation { message, attempt: 1, progress: Progress::new(Duration::from_secs(60)), trace: Trace::begin() }
 }
 
 pub async fn call(handler: impl Handler, messages: Vec<Message>) -> Result<Reply, HandlerError> {

@@ -41,10 +41,27 @@ async fn what_panics_is_found_and_given_up_after_three_times_alone() {
         assert_eq!(bench.calls(), ["a poison b", "a", "poison", "b", "poison", "poison"], "{act:?}");
         let [letter] = &bench.queue.messages(DEAD)[..] else { panic!("one dead letter") };
         let expected =
-            if act == Act::Panic { "the handler panicked: poisoned" } else { "the handler took longer than 20s" };
+            if act == Act::Panic { "the handler panicked: poisoned" } else { "the handler did not get on for 20s" };
         assert_eq!(letter.headers[HEADER_ERROR], expected);
         assert_eq!(letter.headers[HEADER_ATTEMPTS], "3");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_gets_on_takes_as_long_as_it_takes() {
+    let mut bench = Bench::new();
+    // The end of the source begins the drain; here it is not to cut anything short.
+    bench.config.drain_deadline = Duration::from_secs(600);
+    bench.queue.put(JOBS, "long");
+    bench.queue.end();
+    let report = bench.start_with(handler_fn(|Batch(invocations)| async move {
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            invocations[0].progress.made();
+        }
+        Ok(Reply::done(invocations.len()))
+    }));
+    assert_eq!(report.await.unwrap(), HostReport { done: 1, ..HostReport::default() });
 }
 
 #[tokio::test(start_paused = true)]

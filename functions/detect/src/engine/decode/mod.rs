@@ -56,23 +56,26 @@ impl Decoder {
             Grid::None => outputs.first().and_then(|o| o.shape.last().copied()).unwrap_or(0),
         };
         let classes = self.classes.len;
-        let check = |index: usize, expected: [usize; 3]| check(manifest, outputs, index, expected);
+        let check = |index: usize, expected: &[usize]| check(manifest, outputs, index, expected);
         match (&manifest.output, &self.grid) {
             (OutputSpec::EfficientDet { .. }, Grid::Anchors(anchors)) => {
-                let scores = check(0, [1, n, classes])?;
-                let deltas = check(1, [1, n, 4])?;
+                let scores = check(0, &[1, n, classes])?;
+                let deltas = check(1, &[1, n, 4])?;
                 efficientdet::decode(scores, deltas, anchors, self, boxes);
             }
             (OutputSpec::Yolox { decoded, .. }, Grid::Cells(cells)) => {
                 let parts = if outputs.len() == 1 {
-                    yolo::Parts::joined(check(0, [1, n, 5 + classes])?, classes)
+                    yolo::Parts::joined(check(0, &[1, n, 5 + classes])?, classes)
                 } else {
-                    yolo::Parts::split(check(0, [1, n, 4])?, check(1, [1, n, 1])?, check(2, [1, n, classes])?, classes)
+                    // One number a prediction, with an axis of its own or without.
+                    let flat = outputs.get(1).is_some_and(|objectness| objectness.shape.len() == 2);
+                    let objectness = if flat { check(1, &[1, n])? } else { check(1, &[1, n, 1])? };
+                    yolo::Parts::split(check(0, &[1, n, 4])?, objectness, check(2, &[1, n, classes])?, classes)
                 };
                 yolo::decode_yolox(parts, cells, *decoded, self, boxes);
             }
             (OutputSpec::Yolov8 { .. }, _) => {
-                yolo::decode_yolov8(check(0, [1, 4 + classes, n])?, n, self, boxes);
+                yolo::decode_yolov8(check(0, &[1, 4 + classes, n])?, n, self, boxes);
             }
             // `new` makes the grid that goes with the output.
             (OutputSpec::EfficientDet { .. } | OutputSpec::Yolox { .. }, _) => {}
@@ -85,7 +88,7 @@ fn check<'a>(
     manifest: &Manifest,
     outputs: &[Output<'a>],
     index: usize,
-    expected: [usize; 3],
+    expected: &[usize],
 ) -> Result<&'a [f32], EngineError> {
     let found = outputs.get(index).map_or(&[][..], |output| &output.shape);
     match outputs.get(index) {
