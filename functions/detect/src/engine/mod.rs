@@ -6,6 +6,7 @@
 
 mod cpu;
 mod decode;
+mod depthwise;
 mod detector;
 mod error;
 mod library;
