@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_job_in_flight_names_its_segment() {
-        for name in ["gate/1/2", "a.b-c/1795500000000/18446744073709551615"] {
+        for name in ["gate/1/2", "a_b-c/1795500000000/18446744073709551615"] {
             let segment: SegmentId = name.parse().unwrap();
             assert_eq!(ObjectKey::in_flight(&segment).segment_in_flight(), Some(segment));
         }
