@@ -43,7 +43,7 @@ class Bench:
         }
         for name, arguments in made.items():
             files[name] = self.work / f"decoding-{len(files)}.mp4"
-            ffmpeg(*arguments, "-an", "-c:v", "libx264", "-preset", "veryfast", files[name])
+            ffmpeg(*arguments, "-an", "-fps_mode", "passthrough", "-c:v", "libx264", "-preset", "veryfast", files[name])
         result = {}
         for name, path in files.items():
             result[name] = self.example("decode_rate", path)[0]
