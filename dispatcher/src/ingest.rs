@@ -94,8 +94,8 @@ struct Stream {
     codec: Codec,
     form: Form,
     sets: Arc<ParameterSets>,
-    /// Pictures look otherwise since the last key frame.
-    other_format: bool,
+    /// How the sets changed since the last key frame.
+    changed: SetsChange,
     config: u32,
     timeline: Timeline,
     slicer: Slicer<Carried>,
@@ -134,10 +134,9 @@ impl Ingest {
         if let Some(stream) = &mut self.stream
             && (stream.codec, stream.form.time_scale) == (info.sets.codec(), info.time_scale)
         {
-            stream.other_format |= stream.sets.size() != info.sets.size();
             // Sets that only come in-band are not forgotten over a description that has none.
             if info.sets.complete() {
-                stream.sets = Arc::new(info.sets);
+                stream.replace_sets(info.sets);
             }
             return;
         }
@@ -156,7 +155,7 @@ impl Ingest {
                 Ok(SetsChange::None) => {}
                 Ok(change) => {
                     stream.sets = Arc::new(sets);
-                    stream.other_format |= change == SetsChange::Format;
+                    stream.changed = stream.changed.max(change);
                     info = classify(&stream.sets, &unit.data);
                 }
                 Err(error) => self.unreadable = Some(error),
@@ -244,12 +243,23 @@ impl Stream {
             codec: info.sets.codec(),
             form: Form { time_scale: info.time_scale.max(1), timeline },
             sets: Arc::new(info.sets),
-            other_format: false,
+            changed: SetsChange::None,
             config: 0,
             timeline: Timeline::new(TimelineLimits { time_scale: scale, frame, ahead_s }),
             slicer: Slicer::new(limits),
             previous: AccessUnitInfo::default(),
             carry: BytesMut::new(),
+        }
+    }
+
+    /// Takes over sets that came beside the stream. They go into it before the next picture: a segment that does not begin
+    /// there would lack them.
+    fn replace_sets(&mut self, sets: ParameterSets) {
+        let change = self.sets.change_to(&sets);
+        if change != SetsChange::None {
+            self.changed = self.changed.max(change);
+            self.carry.extend_from_slice(&sets.in_band());
+            self.sets = Arc::new(sets);
         }
     }
 
@@ -268,8 +278,14 @@ impl Stream {
             (Codec::H265, Some(MediaLeading::Radl)) => Leading::Decodable,
             (Codec::H265, Some(MediaLeading::Rasl)) => Leading::Skipped,
         };
-        if entry != Entry::None && std::mem::take(&mut self.other_format) {
-            self.config += 1;
+        if matches!(entry, Entry::Closed | Entry::Open) {
+            let clean = matches!(info.border, Some(Border::Idr | Border::Bla));
+            self.config += u32::from(match std::mem::replace(&mut self.changed, SetsChange::None) {
+                SetsChange::Format => true,
+                // Pictures that lead another border may still be decoded with what came before it.
+                SetsChange::Sets => clean,
+                SetsChange::None => false,
+            });
         }
         Facts {
             pts,

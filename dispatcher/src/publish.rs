@@ -112,11 +112,6 @@ impl Task {
     async fn publish(&self, batch: &mut Vec<Record>) -> Result<(), Stop> {
         self.wait_for_room(batch).await?;
         let begun = Instant::now();
-        let Some((camera, epoch, next)) =
-            batch.last().map(|last| (last.id.camera.clone(), last.id.epoch, last.id.sequence + 1))
-        else {
-            return Ok(());
-        };
         let Outlets { queues, bucket, store } = &self.outlets;
         let objects = batch.iter_mut().filter_map(|record| record.object.take());
         let puts = objects.map(|(key, bytes)| async move {
@@ -134,8 +129,10 @@ impl Task {
             let publish = || queues.publish(queue, messages.clone());
             retry("publishing segments", &Policy::default(), &self.discipline.abort, publish).await.map_err(stop)?;
         }
-        let note = || store.set_published(&camera, epoch, next);
-        retry("noting what is published", &Policy::default(), &self.discipline.abort, note).await.map_err(stop)?;
+        if let Some(Record { id, .. }) = batch.iter().rfind(|record| !record.provisional) {
+            let note = || store.set_published(&id.camera, id.epoch, id.sequence + 1);
+            retry("noting what is published", &Policy::default(), &self.discipline.abort, note).await.map_err(stop)?;
+        }
         self.numbers.published(batch.len(), bytes, begun.elapsed());
         batch.clear();
         Ok(())

@@ -48,6 +48,8 @@ pub struct Record {
     pub closed_unix_us: i64,
     /// Why its video could not be written, so that it is only a marker.
     pub fault: Option<String>,
+    /// The next start may put something else in its place: it is not noted as published.
+    pub provisional: bool,
 }
 
 /// Numbers an epoch's slices, counts their frames and tells their times.
@@ -281,7 +283,8 @@ impl Recorder {
 
     fn record(&self, queue: Queue, body: Bytes, object: Option<(ObjectKey, Bytes)>) -> Record {
         let now = unix_us();
-        Record { id: self.id(), queue, body, object, captured_unix_us: now, closed_unix_us: now, fault: None }
+        let id = self.id();
+        Record { id, queue, body, object, captured_unix_us: now, closed_unix_us: now, fault: None, provisional: false }
     }
 
     fn id(&self) -> SegmentId {

@@ -110,6 +110,12 @@ pub enum SourceError {
         /// Why.
         reason: String,
     },
+    /// It is another one than before.
+    #[error("{url}: its content changed while it was read; start again to read the new one")]
+    Changed {
+        /// Where, without credentials.
+        url: String,
+    },
 }
 
 impl Faulty for SourceError {
@@ -117,7 +123,7 @@ impl Faulty for SourceError {
         match self {
             Self::Open { fault, .. } => *fault,
             Self::Silent { .. } | Self::Broken { .. } => Fault::Transient,
-            Self::Empty { .. } | Self::Unsupported { .. } => Fault::Permanent,
+            Self::Empty { .. } | Self::Unsupported { .. } | Self::Changed { .. } => Fault::Permanent,
         }
     }
 }

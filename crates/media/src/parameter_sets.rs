@@ -123,6 +123,15 @@ impl ParameterSets {
         Ok(change)
     }
 
+    /// What changes where `newer` take the place of these.
+    pub fn change_to(&self, newer: &Self) -> SetsChange {
+        match (self.format(), newer.format()) {
+            (Some(before), Some(now)) if !before.looks_like(now) => SetsChange::Format,
+            _ if self != newer => SetsChange::Sets,
+            _ => SetsChange::None,
+        }
+    }
+
     /// The codec.
     pub fn codec(&self) -> Codec {
         self.codec
@@ -168,7 +177,7 @@ impl ParameterSets {
     }
 
     /// All sets as they stand within an access unit.
-    pub(crate) fn in_band(&self) -> Bytes {
+    pub fn in_band(&self) -> Bytes {
         let mut out = Vec::new();
         self.vps.iter().for_each(|set| push(&mut out, &set.unit));
         self.sps.iter().for_each(|set| push(&mut out, &set.unit));

@@ -9,7 +9,7 @@ use detektor_runtime::retry::Backoff;
 use super::{Camera, End, RECONNECT};
 use crate::ingest::Ingest;
 use crate::pace::Pacer;
-use crate::record::Recorder;
+use crate::record::{Record, Recorder};
 use crate::source::{Item, Opened, Source, SourceError};
 
 /// How often a remote file that breaks off is opened again without getting further.
@@ -26,7 +26,15 @@ struct Totals {
 /// How a pass ended.
 enum Pass {
     Through(Totals),
-    Broken(SourceError, Totals),
+    Broken(SourceError, Box<Reached>),
+}
+
+/// How far a pass came that broke off.
+#[derive(Default)]
+struct Reached {
+    totals: Totals,
+    /// The end of the epoch, to be told if nothing comes further.
+    end: Option<Record>,
 }
 
 impl Camera {
@@ -62,7 +70,7 @@ impl Camera {
         let store = std::sync::Arc::clone(&self.shared.outlets.store);
         let camera = self.config.id.clone();
         let mut backoff = Backoff::new(RECONNECT);
-        let (mut tries, mut furthest) = (0, Totals::default());
+        let (mut tries, mut furthest) = (0, Box::<Reached>::default());
         loop {
             let opened = match source.take() {
                 Some(source) => Ok(source),
@@ -75,13 +83,13 @@ impl Camera {
                         self.add(totals);
                         return Ok(totals);
                     }
-                    Pass::Broken(error, totals) => {
+                    Pass::Broken(error, reached) => {
                         if self.config.url.is_file() || error.fault() == Fault::Permanent {
-                            self.add(totals);
+                            self.add(reached.totals);
                             return Err(End::Failed(chain(&error)));
                         }
-                        if totals.sequences > furthest.sequences {
-                            (tries, furthest) = (0, totals);
+                        if reached.totals.sequences > furthest.totals.sequences {
+                            (tries, furthest) = (0, reached);
                             backoff.reset();
                         }
                         error
@@ -91,7 +99,8 @@ impl Camera {
             };
             tries += 1;
             if tries == TRIES || error.fault() == Fault::Permanent {
-                self.add(furthest);
+                self.add(furthest.totals);
+                self.give_up(furthest.end).await?;
                 return Err(End::Failed(chain(&error)));
             }
             tracing::warn!(camera = %self.config.id, error = chain(&error), "the source broke off, trying again");
@@ -101,14 +110,19 @@ impl Camera {
     }
 
     async fn reopen(&self, content: Digest) -> Result<Result<Box<dyn Source>, SourceError>, End> {
-        let opened = match self.open().await? {
-            Ok(opened) => opened,
-            Err(error) => return Ok(Err(error)),
-        };
-        if opened.content == Some(content) {
-            return Ok(Ok(opened.source));
-        }
-        Err(End::Failed(format!("{}: its content changed while it was read", self.config.url)))
+        Ok(match self.open().await? {
+            Ok(opened) if opened.content == Some(content) => Ok(opened.source),
+            Ok(_) => Err(SourceError::Changed { url: self.config.url.redacted() }),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// Tells the end of an epoch that may yet go on at the next start: what comes then in its place wins over it.
+    async fn give_up(&self, end: Option<Record>) -> Result<(), End> {
+        let publisher = self.publisher(None);
+        let end = end.map(|end| Record { provisional: true, ..end });
+        self.send(end, &publisher).await?;
+        publisher.finish().await.map(drop).map_err(End::Failed)
     }
 
     async fn pass(&mut self, mut source: Box<dyn Source>, epoch: Epoch, confirmed: u64) -> Result<Pass, End> {
@@ -117,8 +131,8 @@ impl Camera {
         let mut ingest = Ingest::new(self.shared.config.cutting, false);
         let ended = async {
             let broken = self.read(&mut *source, &mut ingest, &mut recorder, &publisher).await?;
-            // A file is over, whatever was wrong with it. A remote one may yet be read to its end: nothing must follow
-            // an epoch's end, so none is told before.
+            // A file is over, whatever was wrong with it. A remote one may yet be read further: what it was cut into
+            // must stay the same, so its last, unfinished segment is none.
             let over = self.config.url.is_file() || broken.as_ref().is_none_or(|e| e.fault() == Fault::Permanent);
             if over {
                 ingest.end();
@@ -134,7 +148,10 @@ impl Camera {
             Totals { sequences: recorder.sequence(), frames: recorder.frames(), segments: recorder.segments() };
         match ended.and_then(|broken| if whole { Ok(broken) } else { Err(End::Stopped) }) {
             Ok(None) => Ok(Pass::Through(totals)),
-            Ok(Some(error)) => Ok(Pass::Broken(error, totals)),
+            Ok(Some(error)) => {
+                let end = recorder.end(EndReason::SourceFailed);
+                Ok(Pass::Broken(error, Box::new(Reached { totals, end })))
+            }
             Err(end) => {
                 self.add(totals);
                 Err(end)

@@ -137,6 +137,8 @@ fn cause(error: &SourceError) -> GapCause {
     match error {
         SourceError::Silent { .. } => GapCause::Silent,
         SourceError::Open { .. } | SourceError::Broken { .. } => GapCause::Disconnected,
-        SourceError::Empty { .. } | SourceError::Unsupported { .. } => GapCause::Malformed,
+        SourceError::Empty { .. } | SourceError::Unsupported { .. } | SourceError::Changed { .. } => {
+            GapCause::Malformed
+        }
     }
 }

@@ -47,7 +47,7 @@ pub struct Facts {
     pub second_field: bool,
     /// Decoded for others' sake and never shown: outside the file's edit list. Does not count as captured.
     pub hidden: bool,
-    /// Which parameter sets are in force, by a number that rises with each change.
+    /// Which parameter sets are in force, by a number that rises where a segment must not reach over their change.
     pub config: u32,
 }
 

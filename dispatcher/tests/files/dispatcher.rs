@@ -135,21 +135,30 @@ async fn what_cannot_be_read_costs_its_own_camera_and_says_why() {
 #[tokio::test]
 async fn of_a_file_that_is_cut_off_or_damaged_what_can_be_read_is_read() {
     let mkv = remuxed("plain.mkv", &mp4(), "", "-c copy");
+    let avi = encoded("plain.avi", 8, X264);
+    let recording = remuxed("recording.mkv", &mp4(), "", "-c copy -live 1");
     let cut = |bytes: Vec<u8>| bytes[..bytes.len() * 2 / 3].to_vec();
+    let whole_packets = |bytes: Vec<u8>| bytes.len() * 2 / 3 / 188 * 188;
     let damage = |mut bytes: Vec<u8>| {
         let from = bytes.len() / 2;
         bytes[from..from + 3_000].fill(0xa5);
         bytes
     };
-    let broken = [("cut-mp4", changed("cut.mp4", &mp4(), cut))];
+    let broken = [
+        ("cut-mp4", changed("cut.mp4", &mp4(), cut)),
+        ("cut-mkv", changed("cut.mkv", &mkv, cut)),
+        ("cut-recording", changed("cut-recording.mkv", &recording, cut)),
+        ("cut-avi", changed("cut.avi", &avi, cut)),
+        ("cut-ts", changed("cut.ts", &ts(), |bytes| bytes[..whole_packets(bytes.clone()) + 100].to_vec())),
+    ];
     let damaged = [
         ("hit-mp4", changed("hit.mp4", &mp4(), damage)),
         ("hit-mkv", changed("hit.mkv", &mkv, damage)),
         ("hit-ts", changed("hit.ts", &ts(), damage)),
-        ("hit-avi", changed("hit.avi", &encoded("plain.avi", 8, X264), damage)),
-        // These have no index that would tell.
-        ("cut-mkv", changed("cut.mkv", &mkv, cut)),
-        ("cut-ts", changed("cut.ts", &ts(), cut)),
+        ("hit-avi", changed("hit.avi", &avi, damage)),
+        // Between two packets a transport stream may end or be cut off, as it likes.
+        ("short-ts", changed("short.ts", &ts(), |bytes| bytes[..whole_packets(bytes.clone())].to_vec())),
+        ("recording", recording),
     ];
     let cameras = broken.iter().chain(&damaged).map(|(name, path)| file(name, path)).collect();
     let ran = run_once(cameras).await;
@@ -159,12 +168,39 @@ async fn of_a_file_that_is_cut_off_or_damaged_what_can_be_read_is_read() {
         let error = ran.error(name);
         assert!((60..=210).contains(frames), "{name}: {frames} frames, {error:?}");
         assert_eq!(*reason == EndReason::SourceFailed, !error.is_empty(), "{name}: {error:?}");
-        assert!(error.is_empty() || error.contains("broke off"), "{name}: {error}");
-        if name.starts_with("hit") {
-            assert_eq!(error, "", "{name}");
-        }
+        let is_broken = broken.iter().any(|(broken, _)| broken == name);
+        assert_eq!(error.contains("broke off: it is cut off"), is_broken, "{name}: {error:?}");
+        assert_eq!(error.is_empty(), !is_broken, "{name}: {error}");
     }
-    assert!(!ran.error("cut-mp4").is_empty());
+}
+
+#[tokio::test]
+async fn a_remote_file_that_breaks_off_for_good_ends_and_goes_on_where_it_can_be_read_further() {
+    let noisy = encoded("noisy.ts", 8, &format!("-vf noise=alls=80:allf=t -qp 18 {X264}"));
+    let bytes = std::fs::read(&noisy).unwrap();
+    assert!(bytes.len() > 3 << 20, "longer than what tells it from others");
+    let whole = run_once(vec![file("gate", &noisy)]).await;
+
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(bytes.clone(), Answer::BreaksOffAt(bytes.len() * 2 / 3)).await;
+    let ran = run(data.path(), until_done(), vec![camera("gate", &server.url(""))], Published::new(), |_| false).await;
+    assert!(ran.error("gate").contains("broke off"), "{}", ran.error("gate"));
+    let jobs = ran.jobs("gate");
+    assert!((4..=5).contains(&jobs.len()), "{}", jobs.len());
+    let frames = jobs.iter().map(|job| u64::from(job.span.frames)).sum();
+    assert_eq!(ran.reports[0].captured, frames);
+    let at = jobs.last().unwrap().span.end;
+    assert_eq!(ran.markers("gate"), [Marker::EndOfEpoch { frames, at, reason: EndReason::SourceFailed }]);
+
+    let server = Server::start(bytes, Answer::Whole { ranges: true }).await;
+    let ran = run(data.path(), until_done(), vec![camera("gate", &server.url(""))], ran.published, |_| false).await;
+    assert_eq!((ran.error("gate"), ran.reports[0].captured), (String::new(), 200));
+    assert!(ran.published.keys().eq(whole.published.keys()));
+    for (id, bodies) in &ran.published {
+        assert_eq!(bodies.last(), whole.published[id].last(), "{id}");
+        // Only the end is told again, as what comes in its place.
+        assert_eq!(bodies.len(), if id.sequence == jobs.len() as u64 { 2 } else { 1 }, "{id}");
+    }
 }
 
 #[tokio::test]

@@ -29,19 +29,33 @@ struct Sliced {
 }
 
 async fn slice(file: &Path) -> Sliced {
-    let url = file.to_str().unwrap().parse().unwrap();
-    let mut opened = source::open(&url, OpenOptions::default()).await.unwrap();
-    assert!(opened.content.is_some());
+    slice_in_a_row(&[file]).await
+}
+
+/// Slices files as one stream, each as much later as its place says.
+async fn slice_in_a_row(files: &[&Path]) -> Sliced {
     let mut ingest = Ingest::new(Cutting::default(), false);
-    let error = loop {
-        match opened.source.next().await {
-            Ok(Some(Item::Stream(info))) => ingest.stream(info),
-            Ok(Some(Item::Unit(unit))) => ingest.unit(unit),
-            Ok(Some(Item::Lost { detail, .. })) => panic!("{detail}"),
-            Ok(None) => break None,
-            Err(error) => break Some(error),
+    for (n, file) in (0..).zip(files) {
+        let url = file.to_str().unwrap().parse().unwrap();
+        let mut opened = source::open(&url, OpenOptions::default()).await.unwrap();
+        assert!(opened.content.is_some());
+        let mut later = 0;
+        loop {
+            match opened.source.next().await.unwrap() {
+                Some(Item::Stream(info)) => {
+                    later = n * 600 * i64::from(info.time_scale);
+                    ingest.stream(info);
+                }
+                Some(Item::Unit(mut unit)) => {
+                    unit.pts = unit.pts.map(|pts| pts + later);
+                    unit.dts = unit.dts.map(|dts| dts + later);
+                    ingest.unit(unit);
+                }
+                Some(Item::Lost { detail, .. }) => panic!("{detail}"),
+                None => break,
+            }
         }
-    };
+    }
     ingest.end();
     let long_gop = ingest.long_gop();
     let mut recorder = Recorder::new(orders(), Epoch(1), 0, false);
@@ -51,7 +65,6 @@ async fn slice(file: &Path) -> Sliced {
     });
     let records: Vec<Record> = records.collect();
     assert!(records.iter().all(|record| record.fault.is_none()));
-    assert!(error.is_none(), "{error:?}");
     Sliced { records, frames: recorder.frames(), long_gop }
 }
 
@@ -295,4 +308,38 @@ async fn a_picture_size_that_changes() {
     assert_eq!(sizes.last(), Some(&(128, 96)));
     assert_eq!(sliced.frames, 300);
     assert!(shown.times.windows(2).all(|w| w[0] < w[1]));
+}
+
+/// Two encodes of equal size whose parameter sets differ: with CABAC and without.
+fn of_equal_size(kind: &str) -> [PathBuf; 2] {
+    [("cabac", 1), ("cavlc", 0)].map(|(name, cabac)| {
+        // The first GOP of each is short: a segment that goes on over it must not reach into other sets.
+        let params = format!("cabac={cabac}:keyint=25:min-keyint=5:scenecut=0:bframes=2");
+        let keys = "-force_key_frames 0,0.4,1.4,2.4";
+        encoded(&format!("{name}.{kind}"), 3, &format!("{X264} {params} {keys}"))
+    })
+}
+
+fn assert_sets_change_between_segments(shown: &Shown, first: &[PathBuf; 2]) {
+    let wanted: Vec<String> = first.iter().flat_map(|file| pictures(file)).map(|(_, hash)| hash).collect();
+    assert_eq!(shown.hashes, wanted);
+    let inits: Vec<_> = shown.jobs.iter().map(|job| job.media.init).collect();
+    let changes = inits.windows(2).filter(|two| two[0] != two[1]).count();
+    assert_eq!(changes, 1, "one init part for each: {inits:?}");
+}
+
+#[tokio::test]
+async fn parameter_sets_that_change_in_the_stream_at_equal_size() {
+    let files = of_equal_size("ts");
+    let both = crate::common::made("equal-size.ts", |to| {
+        std::fs::write(to, files.clone().map(|file| std::fs::read(file).unwrap()).concat()).unwrap();
+    });
+    assert_sets_change_between_segments(&show(&slice(&both).await), &files);
+}
+
+#[tokio::test]
+async fn parameter_sets_that_change_beside_the_stream_at_equal_size() {
+    let files = of_equal_size("mp4");
+    let sliced = slice_in_a_row(&[&files[0], &files[1]]).await;
+    assert_sets_change_between_segments(&show(&sliced), &files);
 }

@@ -10,7 +10,7 @@ use detektor_backends::queue::{Consumer, Settle};
 use detektor_backends::store::CameraState;
 use detektor_contract::names::{Queue, Work};
 use detektor_contract::{
-    CameraId, EndReason, GapCause, Marker, OutcomeBody, Payload, SegmentId, SegmentJob, TimeUs, wire,
+    CameraId, Digest, EndReason, GapCause, Marker, OutcomeBody, Payload, SegmentId, SegmentJob, TimeUs, wire,
 };
 use detektor_dispatcher::source::{OpenOptions, RtspTransport};
 use detektor_dispatcher::{CameraConfig, CameraReport, Dispatcher, DispatcherConfig};
@@ -136,6 +136,13 @@ impl Watch {
         }
         assert!(timeout(Duration::from_millis(100), self.consumer.receive()).await.is_err(), "nothing is left");
         reports.remove(0)
+    }
+
+    /// The init parts of the segments, each once where it follows another.
+    fn inits(&self) -> Vec<Digest> {
+        let mut inits: Vec<Digest> = self.jobs().map(|job| job.media.init).collect();
+        inits.dedup();
+        inits
     }
 
     fn jobs(&self) -> impl Iterator<Item = &SegmentJob> {
@@ -327,4 +334,45 @@ async fn a_wrong_password_is_the_end_of_the_camera_alone() {
     let error = report.error.expect("an error");
     assert!(error.contains(&server.url("")) && error.contains("wrong user name or password"), "{error}");
     assert!(!error.contains("guess77") && !log().contains("guess77"));
+}
+
+/// Five seconds of each of two encodes of equal size, one behind the other, whose parameter sets differ.
+fn two_encodes(folder: &std::path::Path) -> std::path::PathBuf {
+    let encode = |(name, cabac): (&str, u8)| {
+        let file = folder.join(name);
+        let picture = ["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=5", "-pix_fmt", "yuv420p"];
+        let params = format!("cabac={cabac}:keyint=15:min-keyint=15:scenecut=0:bframes=0");
+        let output = Command::new("ffmpeg")
+            .args(["-nostdin", "-v", "error", "-y"])
+            .args(picture)
+            .args(["-c:v", "libx264", "-preset", "veryfast", "-x264-params", &params])
+            .arg(&file)
+            .output()
+            .expect("ffmpeg (Debian package ffmpeg)");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read(file).unwrap()
+    };
+    let both = folder.join("both.ts");
+    std::fs::write(&both, [("cabac.ts", 1), ("cavlc.ts", 0)].map(encode).concat()).unwrap();
+    both
+}
+
+#[tokio::test]
+async fn parameter_sets_that_change_in_the_stream_begin_an_init_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let both = two_encodes(folder.path());
+    for (name, transport) in [("sets-tcp", RtspTransport::Tcp), ("sets-udp", RtspTransport::Udp)] {
+        let server = Server::start(&["--stream", both.to_str().unwrap()]).unwrap();
+        let mut watch = Watch::start(name, &server.url(""), patient(transport), Duration::from_secs(600)).await;
+        while watch.inits().len() < 2 {
+            watch.take().await;
+        }
+        watch.segments(1).await;
+        let report = watch.stop().await;
+        watch.assert_whole(&report);
+        assert_eq!(watch.inits().len(), 2, "{name}");
+        if watch.said("the camera lost something") == 0 {
+            watch.assert_decodable();
+        }
+    }
 }

@@ -22,6 +22,12 @@ ENCODERS = {
 
 
 def launch(options):
+    if options.stream:
+        # As it is: parameter sets only where it has them.
+        return (
+            f'( filesrc location="{options.stream}" ! tsdemux ! h264parse config-interval=0 '
+            "! rtph264pay config-interval=0 name=pay0 pt=96 )"
+        )
     if options.file:
         # Re-timed so that it plays at its own speed and from the start for each client.
         source = f'filesrc location="{options.file}" ! decodebin ! videoconvert ! videorate'
@@ -54,6 +60,7 @@ def main():
     parser.add_argument("--port", default="0")
     parser.add_argument("--codec", choices=ENCODERS, default="h264")
     parser.add_argument("--file", help="footage instead of the test pattern")
+    parser.add_argument("--stream", help="a transport stream of H.264, sent once as it is, without encoding")
     parser.add_argument("--width", type=int, default=320)
     parser.add_argument("--height", type=int, default=240)
     parser.add_argument("--fps", type=int, default=15)
@@ -69,7 +76,7 @@ def main():
     server.set_service(options.port)
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(launch(options))
-    factory.set_shared(not options.file)
+    factory.set_shared(not (options.file or options.stream))
     if options.auth:
         authentication(server, factory, options)
     server.get_mount_points().add_factory("/camera", factory)

@@ -18,6 +18,7 @@ use super::packet::{Packet, framed};
 use crate::source::{AccessUnit, Arrival, SourceError, SourceUrl, StreamInfo};
 
 mod faults;
+mod length;
 mod patience;
 mod remote;
 mod rtsp;
@@ -55,6 +56,8 @@ pub(super) struct Demuxer {
     pending: VecDeque<Event>,
     saw_pts: bool,
     damaged: u32,
+    /// The file's length by its own beginning.
+    must_end_at: Option<u64>,
 }
 
 // SAFETY: the pointers are ours alone, and libavformat ties nothing to a thread.
@@ -63,6 +66,7 @@ unsafe impl Send for Demuxer {}
 impl Demuxer {
     pub(super) fn open(url: &SourceUrl, timeout: Duration, cancelled: Arc<AtomicBool>) -> Result<Self, SourceError> {
         log::listen();
+        log::forget();
         let mut demuxer = Self {
             context: ptr::null_mut(),
             io: ptr::null_mut(),
@@ -78,6 +82,7 @@ impl Demuxer {
             pending: VecDeque::new(),
             saw_pts: false,
             damaged: 0,
+            must_end_at: None,
         };
         if url.is_camera() {
             demuxer.begin_rtsp()?;
@@ -102,6 +107,7 @@ impl Demuxer {
             }
             self.container = text((*format).name).split(',').next().unwrap_or_default().to_owned();
         }
+        self.must_end_at = self.declared_end();
         match self.container.as_str() {
             known if CONTAINERS.contains(&known) => Ok(format),
             "hls" => Err(self.unsupported("HLS")),
@@ -283,10 +289,9 @@ impl Demuxer {
             if self.damaged > 0 {
                 return Err(self.broken("it ends in the middle of a picture"));
             }
-            return if self.index_outruns_file() {
-                Err(self.broken("it ends before its index says"))
-            } else {
-                Ok(false)
+            return match self.cut_off() {
+                Some(reason) => Err(self.broken(&reason)),
+                None => Ok(false),
             };
         }
         self.damaged += 1;
@@ -296,21 +301,7 @@ impl Demuxer {
         if skippable && !at_end && self.damaged < MAX_DAMAGED {
             return Ok(true);
         }
-        Err(self.broken(&if at_end { "it ends before its index says".to_owned() } else { error(code) }))
-    }
-
-    /// Whether the index names pictures behind the file's end: the file was cut off. libavformat takes that for its end.
-    fn index_outruns_file(&self) -> bool {
-        // SAFETY: the context and its streams are open, `stream` is one of them, and entries are read below their count.
-        unsafe {
-            let length = ffi::avio_size(self.io);
-            let stream = *(*self.context).streams.add(self.stream as usize);
-            let entries = ffi::avformat_index_get_entries_count(stream);
-            length > 0
-                && (0..entries).map(|n| ffi::avformat_index_get_entry(stream, n)).any(|entry| {
-                    entry.as_ref().is_some_and(|entry| entry.pos.saturating_add(i64::from(entry.size())) > length)
-                })
-        }
+        Err(self.broken(&if at_end { "it is cut off: it ends before its index says".to_owned() } else { error(code) }))
     }
 
     /// Takes over another configuration record; says whether it is news.

@@ -13,9 +13,12 @@ type Arguments = ffi::va_list;
 
 /// How libavformat's RTP reader begins to say that packets are missing. It says so on the thread that reads.
 const MISSED: &[u8] = b"RTP: missed ";
+/// How its Matroska reader begins to say that a file is cut off, which its answers call the end.
+const PREMATURE: &[u8] = b"File ended prematurely";
 
 thread_local! {
     static LOST_PACKETS: Cell<u32> = const { Cell::new(0) };
+    static ENDED_PREMATURELY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Takes libav's log from here on. What it would print is in our errors, or says nothing about what becomes of the video.
@@ -25,6 +28,17 @@ pub(super) fn listen() {
     ONCE.call_once(|| unsafe { ffi::av_log_set_callback(Some(note)) });
 }
 
+/// Another source is read on this thread from here on.
+pub(super) fn forget() {
+    LOST_PACKETS.set(0);
+    ENDED_PREMATURELY.set(false);
+}
+
+/// Whether a file was found to be cut off on this thread since the last call.
+pub(super) fn take_premature_end() -> bool {
+    ENDED_PREMATURELY.take()
+}
+
 /// How many packets went missing on this thread since the last call.
 pub(super) fn take_lost_packets() -> u32 {
     LOST_PACKETS.take()
@@ -32,7 +46,11 @@ pub(super) fn take_lost_packets() -> u32 {
 
 unsafe extern "C" fn note(source: *mut c_void, level: c_int, format: *const c_char, arguments: Arguments) {
     // SAFETY: libav gives a text that ends in a zero byte.
-    if format.is_null() || !unsafe { CStr::from_ptr(format) }.to_bytes().starts_with(MISSED) {
+    let text = if format.is_null() { b"" } else { unsafe { CStr::from_ptr(format) }.to_bytes() };
+    if text.starts_with(PREMATURE) {
+        ENDED_PREMATURELY.set(true);
+    }
+    if !text.starts_with(MISSED) {
         return;
     }
     let mut line: [c_char; 64] = [0; 64];
@@ -72,5 +90,7 @@ mod tests {
         std::thread::spawn(|| assert_eq!(take_lost_packets(), 0)).join().unwrap();
         assert_eq!([take_lost_packets(), take_lost_packets()], [12, 0]);
         assert_eq!(count(b"RTP: missed a few"), 1);
+        say(c"File ended prematurely at pos. %d\n", 5);
+        assert_eq!([take_premature_end(), take_premature_end()], [true, false]);
     }
 }

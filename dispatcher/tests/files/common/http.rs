@@ -16,6 +16,8 @@ pub enum Answer {
     },
     /// The file, without a length; then it closes.
     Endless,
+    /// With its length and from anywhere on, but nothing behind this byte.
+    BreaksOffAt(usize),
     /// Nothing, ever.
     Nothing,
     /// So many bytes, and then nothing.
@@ -66,12 +68,13 @@ async fn serve(mut stream: TcpStream, body: Arc<Vec<u8>>, answer: Answer) {
     let request = String::from_utf8_lossy(&request).to_ascii_lowercase();
     let from = request.split_once("range: bytes=").and_then(|(_, rest)| rest.split('-').next()?.parse().ok());
     let (head, sent): (String, &[u8]) = match (answer, from) {
-        (Answer::Whole { ranges: true }, from) => {
+        (Answer::Whole { ranges: true } | Answer::BreaksOffAt(_), from) => {
             let from: usize = from.unwrap_or(0);
+            let until = if let Answer::BreaksOffAt(until) = answer { until } else { body.len() };
             let (last, total) = (body.len() - 1, body.len());
             let length = total - from;
             let status = format!("206 Partial Content\r\nContent-Range: bytes {from}-{last}/{total}");
-            (format!("{status}\r\nAccept-Ranges: bytes\r\nContent-Length: {length}"), &body[from..])
+            (format!("{status}\r\nAccept-Ranges: bytes\r\nContent-Length: {length}"), &body[from..until.max(from)])
         }
         (Answer::Whole { ranges: false }, _) => (format!("200 OK\r\nContent-Length: {}", body.len()), &body),
         (Answer::Endless, _) => ("200 OK".to_owned(), &body),
