@@ -50,6 +50,14 @@ bench *args: build
     cargo build --release -p detektor-detect --examples
     ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" scripts/bench/bench.py {{ target }}/release {{ args }}
 
-# Fuzz one target of fuzz/ for a while: segment, bitstream, clip, write, wire, manifest or slicer. Needs a nightly toolchain and cargo-fuzz.
+# What slicing costs against `ffmpeg -c copy -f segment`.
+bench-slicing *args:
+    scripts/setup/packages test
+    cargo build --release -p detektor-dispatcher --example slice
+    scripts/bench/slicing.py {{ target }}/release/examples/slice {{ args }}
+
+# Fuzz one target of fuzz/ for a while: segment, bitstream, clip, write, wire, manifest or slicer. Needs `rustup toolchain install nightly`
+# and `cargo install cargo-fuzz`.
 fuzz target seconds="60":
-    cargo +nightly fuzz run {{ target }} -- -max_total_time={{ seconds }}
+    cargo +nightly fuzz run {{ if target =~ '^(manifest|slicer)$' { "--features " + target } else { "" } }} {{ target }} \
+        -- -max_total_time={{ seconds }}

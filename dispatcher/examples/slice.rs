@@ -1,6 +1,8 @@
-//! Cuts a file into segments and throws them away: what slicing alone costs. `slice FILE`
+//! Cuts a file into segments and writes their messages into a folder: what slicing alone costs. `slice FILE FOLDER`
 //!
-//! Compare with `ffmpeg -i FILE -map 0:v -c copy -f segment -segment_format mp4 OUT%05d.mp4`.
+//! Compare with `ffmpeg -i FILE -map 0:v -c copy -f segment -segment_format mp4 FOLDER/%05d.mp4`; `just bench-slicing` does.
+
+use std::path::PathBuf;
 
 use detektor_contract::{CameraId, DetectPolicy, Epoch, EventRules};
 use detektor_dispatcher::ingest::{Cutting, Ingest, Ingested};
@@ -9,7 +11,11 @@ use detektor_dispatcher::source::{self, Item, OpenOptions, SourceUrl};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let url: SourceUrl = std::env::args().nth(1).ok_or("slice FILE")?.parse()?;
+    let mut arguments = std::env::args().skip(1);
+    let (Some(file), Some(folder)) = (arguments.next(), arguments.next()) else {
+        return Err("slice FILE FOLDER".into());
+    };
+    let (url, folder): (SourceUrl, PathBuf) = (file.parse()?, folder.into());
     let (policy, rules) = (DetectPolicy::default(), EventRules::default());
     let orders = Orders { camera: CameraId::new("file")?, partition: 0, policy, rules, inline_bytes: 4 << 20 };
     let mut source = source::open(&url, OpenOptions::default()).await?.source;
@@ -30,8 +36,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
                 Ingested::Slice(slice, form) => recorder.slice(slice, form),
                 Ingested::Gap(back, cause) => recorder.gap(Some(back), cause),
             };
-            messages += record.as_ref().map_or(0, |record| record.body.len());
-            objects += record.and_then(|record| record.object).map_or(0, |(_, bytes)| bytes.len());
+            let Some(record) = record else { continue };
+            let name = folder.join(format!("{:05}", record.id.sequence));
+            messages += record.body.len();
+            std::fs::write(&name, &record.body)?;
+            if let Some((_, bytes)) = record.object {
+                objects += bytes.len();
+                std::fs::write(name.with_extension("mp4"), bytes)?;
+            }
         }
         if over {
             break;

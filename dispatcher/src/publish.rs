@@ -113,10 +113,13 @@ impl Task {
         self.wait_for_room(batch).await?;
         let begun = Instant::now();
         let Outlets { queues, bucket, store } = &self.outlets;
+        let camera = batch.first().map(|record| record.id.camera.to_string()).unwrap_or_default();
+        let doing = &|what: &str| format!("camera {camera}: {what}");
+        let (patience, abort) = (Policy::default(), &self.discipline.abort);
         let objects = batch.iter_mut().filter_map(|record| record.object.take());
         let puts = objects.map(|(key, bytes)| async move {
             let put = || bucket.put(&key, bytes.clone());
-            retry("storing a segment", &Policy::default(), &self.discipline.abort, put).await
+            retry(&doing("storing a segment"), &patience, abort, put).await
         });
         try_join_all(puts).await.map_err(stop)?;
 
@@ -127,11 +130,11 @@ impl Task {
             let Some(queue) = batch.iter().find(mine).map(|record| record.queue) else { continue };
             let messages: Vec<Message> = batch.iter().filter(mine).map(message).collect();
             let publish = || queues.publish(queue, messages.clone());
-            retry("publishing segments", &Policy::default(), &self.discipline.abort, publish).await.map_err(stop)?;
+            retry(&doing("publishing segments"), &patience, abort, publish).await.map_err(stop)?;
         }
         if let Some(Record { id, .. }) = batch.iter().rfind(|record| !record.provisional) {
             let note = || store.set_published(&id.camera, id.epoch, id.sequence + 1);
-            retry("noting what is published", &Policy::default(), &self.discipline.abort, note).await.map_err(stop)?;
+            retry(&doing("noting what is published"), &patience, abort, note).await.map_err(stop)?;
         }
         self.numbers.published(batch.len(), bytes, begun.elapsed());
         batch.clear();

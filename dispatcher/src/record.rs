@@ -210,10 +210,13 @@ impl Recorder {
     }
 
     fn segment(&self, cut: Cut<Carried>, mut span: Span, seam: Option<Seam>, time_scale: u32) -> Record {
+        // A file's epochs have no seam that would name it.
         span.key_frame = cut
             .units
             .first()
-            .filter(|first| first.counted && matches!(first.facts.entry, Entry::Open | Entry::Closed))
+            .filter(|first| {
+                self.live.is_some() && first.counted && matches!(first.facts.entry, Entry::Open | Entry::Closed)
+            })
             .map(|first| Digest::of(&first.data.data));
         let captured = cut.units.iter().filter(|unit| unit.counted).map(|unit| unit.data.seen_unix_us).max();
         let mut record = match self.job(&cut, span, seam, time_scale) {

@@ -79,7 +79,7 @@ pub enum SourceError {
         fault: Fault,
     },
     /// It stopped answering.
-    #[error("{url} gave nothing for {} s", waited.as_secs())]
+    #[error("{url} gave nothing for {} s: is it on, and are address and port right?", waited.as_secs())]
     Silent {
         /// Where, without credentials.
         url: String,
@@ -95,7 +95,7 @@ pub enum SourceError {
         reason: &'static str,
     },
     /// Video that Detektor does not take.
-    #[error("{url}: {codec} is not supported (H.264 and H.265 are)")]
+    #[error("{url}: {codec} is not supported: set the camera to H.264 or H.265, or convert the file")]
     Unsupported {
         /// Where, without credentials.
         url: String,
@@ -125,6 +125,16 @@ impl Faulty for SourceError {
             Self::Silent { .. } | Self::Broken { .. } => Fault::Transient,
             Self::Empty { .. } | Self::Unsupported { .. } | Self::Changed { .. } => Fault::Permanent,
         }
+    }
+}
+
+/// What to do about a 401.
+pub(crate) fn unauthorized(has_credentials: bool) -> &'static str {
+    if has_credentials {
+        // Cameras lock accounts that guess, so nobody tries again by himself.
+        "wrong user name or password (401): correct them in its URL and start again"
+    } else {
+        "it wants a user name and a password (401): put them into its URL, as in rtsp://user:password@host"
     }
 }
 

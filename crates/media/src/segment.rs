@@ -60,9 +60,9 @@ pub fn write(
     last_duration: u32,
 ) -> Result<Written, MediaError> {
     let mut keep = Keep { sets, in_band: false };
-    let kept: Vec<Vec<&[u8]>> = samples.iter().map(|sample| keep.units(&sample.data)).collect();
+    let mut kept = Vec::with_capacity(2 * samples.len());
+    let sizes: Vec<usize> = samples.iter().map(|sample| keep.take(&sample.data, &mut kept)).collect();
     let in_band = keep.in_band;
-    let sizes: Vec<usize> = kept.iter().map(|units| units.iter().map(|unit| LENGTH_BYTES + unit.len()).sum()).collect();
     let payload: usize = sizes.iter().sum();
 
     let mut moof = Moof {
@@ -87,7 +87,7 @@ pub fn write(
     video.reserve_exact(data_offset + payload);
     encode("moof", &moof, &mut video)?;
     encode("mdat", &Header { kind: FourCC::new(b"mdat"), size: Some(payload) }, &mut video)?;
-    kept.iter().flatten().for_each(|unit| push(&mut video, unit));
+    kept.iter().for_each(|unit| push(&mut video, unit));
     Ok(Written { video: video.into(), init_bytes })
 }
 
@@ -142,9 +142,14 @@ struct Keep<'a> {
 }
 
 impl Keep<'_> {
-    fn units<'d>(&mut self, data: &'d [u8]) -> Vec<&'d [u8]> {
-        let kept: Vec<&[u8]> = units(data).filter(|unit| self.keeps(unit)).collect();
-        if kept.is_empty() { units(data).collect() } else { kept }
+    /// Takes over a sample's NAL units, and says how many bytes they make with their lengths.
+    fn take<'d>(&mut self, data: &'d [u8], kept: &mut Vec<&'d [u8]>) -> usize {
+        let before = kept.len();
+        kept.extend(units(data).filter(|unit| self.keeps(unit)));
+        if kept.len() == before {
+            kept.extend(units(data));
+        }
+        kept[before..].iter().map(|unit| LENGTH_BYTES + unit.len()).sum()
     }
 
     fn keeps(&mut self, unit: &[u8]) -> bool {

@@ -22,20 +22,26 @@ mod packet;
 use demuxer::{Demuxer, Event};
 use order::PictureOrder;
 
-/// Items that wait for the slicer; at 4K and 8 Mbit/s about 2 MB.
-const CHANNEL: usize = 64;
+/// Batches that wait for the slicer.
+const CHANNEL: usize = 2;
+/// Items of a file that are handed over at once, since waking a thread costs more than reading a picture. With those that
+/// wait, about 4 MB at 4K and 8 Mbit/s. A camera's are handed over one by one.
+const BATCH: usize = 32;
 /// Pieces of a file that are hashed at once.
 const HASH_PIECE: usize = 1 << 20;
 
+type Batch = Vec<Result<Item, SourceError>>;
+
 struct LibavSource {
-    items: mpsc::Receiver<Result<Item, SourceError>>,
+    batches: mpsc::Receiver<Batch>,
+    ready: std::vec::IntoIter<Result<Item, SourceError>>,
     thread: Option<JoinHandle<()>>,
     cancelled: Arc<AtomicBool>,
     url: String,
 }
 
 pub(super) async fn open(url: &SourceUrl, options: OpenOptions) -> Result<Opened, SourceError> {
-    let (sender, items) = mpsc::channel(CHANNEL);
+    let (sender, batches) = mpsc::channel(CHANNEL);
     let (opened, answer) = oneshot::channel();
     let cancelled = Arc::new(AtomicBool::new(false));
     let (given, stop) = (url.clone(), Arc::clone(&cancelled));
@@ -53,7 +59,8 @@ pub(super) async fn open(url: &SourceUrl, options: OpenOptions) -> Result<Opened
             }
         }
     });
-    let mut source = LibavSource { items, thread: Some(thread), cancelled, url: url.redacted() };
+    let ready = Vec::new().into_iter();
+    let mut source = LibavSource { batches, ready, thread: Some(thread), cancelled, url: url.redacted() };
     match answer.await {
         Ok(content) => Ok(Opened { content: content?, source: Box::new(source) }),
         Err(_) => {
@@ -78,18 +85,24 @@ fn content_of(url: &SourceUrl, demuxer: &mut Demuxer) -> Result<Option<Digest>, 
 }
 
 /// Reads to the end, or until nobody listens.
-fn read(mut demuxer: Demuxer, live: bool, items: &mpsc::Sender<Result<Item, SourceError>>) {
+fn read(mut demuxer: Demuxer, live: bool, batches: &mpsc::Sender<Batch>) {
+    let most = if live { 1 } else { BATCH };
+    let mut batch = Batch::with_capacity(most);
     let mut reorder: Option<(Reorder, PictureOrder)> = None;
     let mut units = 0_u64;
     loop {
-        let (ready, last) = match demuxer.next(live) {
+        let last = match demuxer.next(live) {
             Ok(Some(Event::Stream(info))) => {
                 if let Some((reorder, _)) = &mut reorder {
                     reorder.sets(&info.sets);
                 }
-                (vec![Ok(Item::Stream(info))], false)
+                batch.push(Ok(Item::Stream(info)));
+                false
             }
-            Ok(Some(Event::Lost(detail))) => (vec![Ok(Item::Lost { cause: GapCause::PacketLoss, detail })], false),
+            Ok(Some(Event::Lost(detail))) => {
+                batch.push(Ok(Item::Lost { cause: GapCause::PacketLoss, detail }));
+                false
+            }
             Ok(Some(Event::Unit(unit))) => {
                 units += 1;
                 if reorder.is_none() && unit.pts.is_none() && unit.dts.is_some() && demuxer.never_shows_times() {
@@ -99,31 +112,27 @@ fn read(mut demuxer: Demuxer, live: bool, items: &mpsc::Sender<Result<Item, Sour
                     reorder = PictureOrder::new(&sets).map(|order| (Reorder::new(&sets), order));
                 }
                 match &mut reorder {
-                    None => (vec![Ok(Item::Unit(unit))], false),
+                    None => batch.push(Ok(Item::Unit(unit))),
                     Some((reorder, order)) => {
                         let number = order.of(&unit.data);
-                        let ready = reorder.push(unit, number);
-                        (ready.into_iter().map(|unit| Ok(Item::Unit(unit))).collect(), false)
+                        batch.extend(reorder.push(unit, number).into_iter().map(|unit| Ok(Item::Unit(unit))));
                     }
                 }
+                false
             }
             end => {
                 let held = reorder.as_mut().map(|(reorder, _)| reorder.finish()).unwrap_or_default();
-                let mut ready: Vec<_> = held.into_iter().map(|unit| Ok(Item::Unit(unit))).collect();
+                batch.extend(held.into_iter().map(|unit| Ok(Item::Unit(unit))));
                 match end {
-                    Err(error) => ready.push(Err(error)),
-                    Ok(_) if units == 0 => ready.push(Err(demuxer.empty())),
+                    Err(error) => batch.push(Err(error)),
+                    Ok(_) if units == 0 => batch.push(Err(demuxer.empty())),
                     Ok(_) => {}
                 }
-                (ready, true)
+                true
             }
         };
-        for item in ready {
-            if items.blocking_send(item).is_err() {
-                return;
-            }
-        }
-        if last {
+        let send = last || batch.len() >= most;
+        if send && batches.blocking_send(std::mem::replace(&mut batch, Batch::with_capacity(most))).is_err() || last {
             return;
         }
     }
@@ -146,9 +155,14 @@ impl LibavSource {
 #[async_trait]
 impl Source for LibavSource {
     async fn next(&mut self) -> Result<Option<Item>, SourceError> {
-        match self.items.recv().await {
-            Some(item) => item.map(Some),
-            None => self.ended().await.map(|()| None),
+        loop {
+            if let Some(item) = self.ready.next() {
+                return item.map(Some);
+            }
+            match self.batches.recv().await {
+                Some(batch) => self.ready = batch.into_iter(),
+                None => return self.ended().await.map(|()| None),
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use retina::codec::{CodecItem, FrameFormat, ParametersRef, VideoFrame};
 use tokio::time::timeout;
 use url::Url;
 
-use super::{AccessUnit, Arrival, Item, OpenOptions, Opened, Source, SourceError, SourceUrl, StreamInfo};
+use super::{AccessUnit, Arrival, Item, OpenOptions, Opened, Source, SourceError, SourceUrl, StreamInfo, unauthorized};
 
 /// Status codes after which the same request cannot succeed. Others pass: a camera that starts answers 404 and 503.
 const REFUSALS: [u16; 2] = [UNAUTHORIZED, 403];
@@ -193,8 +193,7 @@ fn refused(url: &SourceUrl, error: &retina::Error, anonymous: bool) -> SourceErr
     let status = error.status_code();
     let fault = if status.is_some_and(|code| REFUSALS.contains(&code)) { Fault::Permanent } else { Fault::Transient };
     match status {
-        Some(UNAUTHORIZED) if anonymous => open_error(url, "it wants a user name and a password (401)", fault),
-        Some(UNAUTHORIZED) => open_error(url, "wrong user name or password (401)", fault),
+        Some(UNAUTHORIZED) => open_error(url, unauthorized(!anonymous), fault),
         _ => open_error(url, &first_line(error), fault),
     }
 }

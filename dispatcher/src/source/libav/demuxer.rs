@@ -131,8 +131,11 @@ impl Demuxer {
             if code < 0 {
                 self.check_patience()?;
                 let cut_off = self.container == "mov" && matches!(code, ffi::AVERROR_INVALIDDATA | ffi::AVERROR_EOF);
-                let hint =
-                    if cut_off { "; its index is missing or damaged, as where a recording was cut off" } else { "" };
+                let hint = if cut_off {
+                    "; its index is missing or damaged, as where a recording was cut off: copy it again, or repair it"
+                } else {
+                    ""
+                };
                 let reason = format!("the {} file cannot be read: {}{hint}", self.container, error(code));
                 return Err(self.refused(&reason, Fault::Permanent));
             }
@@ -287,7 +290,7 @@ impl Demuxer {
                 return Err(self.broken(&error(io_error)));
             }
             if self.damaged > 0 {
-                return Err(self.broken("it ends in the middle of a picture"));
+                return Err(self.broken("it is cut off: it ends inside a picture; copy it again"));
             }
             return match self.cut_off() {
                 Some(reason) => Err(self.broken(&reason)),
@@ -301,7 +304,11 @@ impl Demuxer {
         if skippable && !at_end && self.damaged < MAX_DAMAGED {
             return Ok(true);
         }
-        Err(self.broken(&if at_end { "it is cut off: it ends before its index says".to_owned() } else { error(code) }))
+        Err(self.broken(&if at_end {
+            "it is cut off: it ends before its index says; copy it again".to_owned()
+        } else {
+            error(code)
+        }))
     }
 
     /// Takes over another configuration record; says whether it is news.

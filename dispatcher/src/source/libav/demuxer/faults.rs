@@ -7,7 +7,7 @@ use detektor_media::MediaError;
 use ffmpeg::ffi;
 
 use super::{Demuxer, ETIMEDOUT, error};
-use crate::source::SourceError;
+use crate::source::{SourceError, unauthorized};
 
 impl Demuxer {
     pub(super) fn cannot_open(&self, code: c_int) -> SourceError {
@@ -17,7 +17,10 @@ impl Demuxer {
         if code == ffi::AVERROR(ETIMEDOUT) {
             return self.silent();
         }
-        let answers = [ffi::AVERROR_HTTP_UNAUTHORIZED, ffi::AVERROR_HTTP_FORBIDDEN, ffi::AVERROR_HTTP_NOT_FOUND];
+        if code == ffi::AVERROR_HTTP_UNAUTHORIZED {
+            return self.refused(unauthorized(self.url.has_credentials()), Fault::Permanent);
+        }
+        let answers = [ffi::AVERROR_HTTP_FORBIDDEN, ffi::AVERROR_HTTP_NOT_FOUND];
         let permanent = self.url.is_file() || answers.contains(&code);
         self.refused(&error(code), if permanent { Fault::Permanent } else { Fault::Transient })
     }
@@ -43,11 +46,14 @@ impl Demuxer {
     }
 
     pub(super) fn no_video(&self) -> SourceError {
-        SourceError::Empty { url: self.url.redacted(), reason: "no video in it (mp4, mov, mkv, ts and avi are known)" }
+        SourceError::Empty {
+            url: self.url.redacted(),
+            reason: "no video in it: mp4, mov, mkv, ts or avi with H.264 or H.265 is needed",
+        }
     }
 
     /// The stream ended without a picture.
     pub(in crate::source::libav) fn empty(&self) -> SourceError {
-        SourceError::Empty { url: self.url.redacted(), reason: "no picture in it" }
+        SourceError::Empty { url: self.url.redacted(), reason: "no picture in it: nothing was recorded" }
     }
 }

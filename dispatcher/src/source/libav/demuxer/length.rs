@@ -29,17 +29,18 @@ impl Demuxer {
         // SAFETY: `io` is open.
         let length = u64::try_from(unsafe { ffi::avio_size(self.io) }).ok().filter(|length| *length > 0)?;
         if let Some(end) = self.must_end_at.filter(|end| *end > length) {
-            return Some(format!("it is cut off: {length} bytes of {end} are there"));
+            return Some(format!("it is cut off: {length} of {end} bytes are there; copy it again"));
         }
         if self.index_outruns(length) {
-            return Some("it is cut off: its index names pictures behind its end".to_owned());
+            return Some("it is cut off: its index names pictures behind its end; copy it again".to_owned());
         }
         if log::take_premature_end() {
-            return Some("it is cut off in the middle of an element".to_owned());
+            return Some("it is cut off: it ends inside an element; copy it again".to_owned());
         }
         if self.container == "mpegts" {
             let tail = self.read_at(length.saturating_sub(TAIL as u64), TAIL)?;
-            return ends_inside_packet(&tail).then(|| "it is cut off in the middle of a packet".to_owned());
+            return ends_inside_packet(&tail)
+                .then(|| "it is cut off: it ends inside a packet; copy it again".to_owned());
         }
         None
     }

@@ -7,7 +7,7 @@ use detektor_contract::Fault;
 use ffmpeg::ffi;
 
 use super::{Demuxer, ETIMEDOUT, Event, error, set};
-use crate::source::{AccessUnit, SourceError};
+use crate::source::{AccessUnit, SourceError, unauthorized};
 
 /// Bytes that the kernel holds while we are busy, as far as it allows: a key frame of 4K comes at once.
 const SOCKET_BYTES: &str = "4194304";
@@ -52,12 +52,7 @@ impl Demuxer {
             return silent;
         }
         match code {
-            ffi::AVERROR_HTTP_UNAUTHORIZED if self.url.has_credentials() => {
-                self.refused("wrong user name or password (401)", Fault::Permanent)
-            }
-            ffi::AVERROR_HTTP_UNAUTHORIZED => {
-                self.refused("it wants a user name and a password (401)", Fault::Permanent)
-            }
+            ffi::AVERROR_HTTP_UNAUTHORIZED => self.refused(unauthorized(self.url.has_credentials()), Fault::Permanent),
             ffi::AVERROR_HTTP_FORBIDDEN => self.refused(&error(code), Fault::Permanent),
             _ if code == ffi::AVERROR(ETIMEDOUT) => self.silent(),
             _ => self.refused(&error(code), Fault::Transient),
