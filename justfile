@@ -48,6 +48,7 @@ chaos-live *args: build
 # All benchmarks, as ratios in one run: decoding, slicing, engines, a busy and a quiet camera, the gate. `--only PART` for some.
 bench *args: build
     cargo build --release -p detektor-detect --examples
+    cargo build --release -p detektor-dispatcher --example slice
     ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" scripts/bench/bench.py {{ target }}/release {{ args }}
 
 # What slicing costs against `ffmpeg -c copy -f segment`.
