@@ -6,18 +6,7 @@ mod support;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use support::{accounted, detektor, driveway, lines, piece, read, run, summary};
-
-/// Frames that `ffprobe` counts, decoding them.
-fn frames(path: &std::path::Path) -> u64 {
-    let counted = std::process::Command::new("ffprobe")
-        .args(["-v", "error", "-select_streams", "v:0", "-count_frames", "-show_entries", "stream=nb_read_frames"])
-        .args(["-of", "csv=p=0"])
-        .arg(path)
-        .output()
-        .expect("ffprobe is needed: apt-get install ffmpeg");
-    String::from_utf8(counted.stdout).unwrap().trim().parse().unwrap()
-}
+use support::{accounted, detektor, driveway, frames, lines, piece, read, run, summary};
 
 #[test]
 fn a_car_comes_and_goes_in_the_driveway() {

@@ -1,6 +1,8 @@
 //! Runs the `detektor` command as its user would.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+pub mod servers;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -19,6 +21,18 @@ pub fn piece(dir: &Path, start: f64, seconds: f64) -> PathBuf {
     let cut = ["-ss", &start, "-t", &seconds, "-i", footage.to_str().unwrap(), "-c", "copy", "-an"];
     ffmpeg(&cut, &path);
     path
+}
+
+/// Frames that `ffprobe` counts, decoding them.
+pub fn frames(path: &Path) -> u64 {
+    let counted = Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "v:0", "-count_frames", "-show_entries", "stream=nb_read_frames"])
+        .args(["-of", "csv=p=0"])
+        .arg(path)
+        .output()
+        .expect("ffprobe is needed: apt-get install ffmpeg");
+    let counted = String::from_utf8(counted.stdout).unwrap();
+    counted.lines().next().unwrap_or_default().trim_matches(',').parse().expect("a number of frames")
 }
 
 /// Runs ffmpeg, which the test needs.

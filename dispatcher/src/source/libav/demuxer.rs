@@ -130,11 +130,12 @@ impl Demuxer {
             let code = ffi::avformat_open_input(&mut self.context, ptr::null(), format, ptr::null_mut());
             if code < 0 {
                 self.check_patience()?;
-                let cut_off = self.container == "mov" && matches!(code, ffi::AVERROR_INVALIDDATA | ffi::AVERROR_EOF);
-                let hint = if cut_off {
-                    "; its index is missing or damaged, as where a recording was cut off: copy it again, or repair it"
-                } else {
-                    ""
+                let hint = match (self.container.as_str(), code) {
+                    ("mov", ffi::AVERROR_INVALIDDATA | ffi::AVERROR_EOF) => {
+                        "; its index is missing or damaged, as where a recording was cut off: copy it again, or repair it"
+                    }
+                    _ if code == ffi::AVERROR_EOF || log::take_premature_end() => "; it is cut off: copy it again",
+                    _ => "",
                 };
                 let reason = format!("the {} file cannot be read: {}{hint}", self.container, error(code));
                 return Err(self.refused(&reason, Fault::Permanent));
