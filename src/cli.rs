@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use detektor_contract::{CameraId, Sampling};
+use detektor_contract::{CameraId, Sampling, Score};
 use detektor_detect::engine::EngineKind;
+
+use crate::config;
 
 /// Camera streams in; ordered, de-duplicated detection events out.
 #[derive(Debug, Parser)]
@@ -77,11 +79,11 @@ pub struct RunArgs {
     #[arg(long, env = "DETEKTOR_ENGINE")]
     pub engine: Option<EngineKind>,
     /// Look at so many frames a second where something moves, or at all [default: 5]
-    #[arg(long, value_name = "N|all", value_parser = crate::config::parse_sampling)]
+    #[arg(long, value_name = "N|all", value_parser = |text: &str| config::sampling().parse(text))]
     pub detect_fps: Option<Sampling>,
     /// Forget detections below this score, 0 to 1 [default: 0.1]
-    #[arg(long, value_name = "SCORE", value_parser = parse_score)]
-    pub min_score: Option<f32>,
+    #[arg(long, value_name = "SCORE", value_parser = |text: &str| config::score().parse(text))]
+    pub min_score: Option<Score>,
     /// Look at quiet footage as well.
     #[arg(long)]
     pub no_gate: bool,
@@ -141,11 +143,6 @@ fn parse_camera(text: &str) -> Result<(CameraId, String), String> {
         return Err("the URL is empty".to_owned());
     }
     Ok((CameraId::new(name).map_err(|error| error.to_string())?, url.to_owned()))
-}
-
-fn parse_score(text: &str) -> Result<f32, String> {
-    let score = text.parse::<f32>().ok().filter(|score| (0.0..=1.0).contains(score));
-    score.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 #[cfg(test)]

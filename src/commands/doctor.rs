@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use detektor_backends::embedded::{Embedded, Options};
+use detektor_backends::embedded::Embedded;
+use detektor_backends::store::StoreError;
 use detektor_dispatcher::source::{self, Item, OpenOptions, SourceUrl};
 use detektor_runtime::chain;
 
@@ -28,7 +29,7 @@ pub async fn doctor(args: RunArgs) -> anyhow::Result<ExitCode> {
         Ok(config) => config,
         Err(error) => {
             let mut well = true;
-            for mistake in &error.0 {
+            for mistake in &error.0.0 {
                 well &= say("configuration", &Err(mistake.to_string()));
             }
             return Ok(exit(well));
@@ -64,24 +65,13 @@ fn say(what: &str, finding: &Finding) -> bool {
 }
 
 async fn data_dir(dir: &Path) -> Finding {
-    let fresh = !dir.exists();
-    let opened = Embedded::open(dir, Options::default()).await;
-    let finding = match opened {
-        Ok(data) => {
-            data.close().await;
-            Ok(format!("{} can be used", dir.display()))
+    match Embedded::probe(dir).await {
+        Ok(()) => Ok(format!("{} can be used", dir.display())),
+        Err(error @ StoreError::InUse(_)) => {
+            Err(format!("{}; stop that process, or choose another --data-dir", chain(&error)))
         }
-        Err(error) => Err(format!("{}; stop the other process, or choose another --data-dir", chain(&error))),
-    };
-    if fresh {
-        // Only what the check itself made: a directory that has anything else in it stays.
-        for name in ["detektor.db", "detektor.db-wal", "detektor.db-shm", "lock"] {
-            let _ = std::fs::remove_file(dir.join(name));
-        }
-        let _ = std::fs::remove_dir(dir.join("bucket"));
-        let _ = std::fs::remove_dir(dir);
+        Err(error) => Err(format!("{}; choose another --data-dir", chain(&error))),
     }
-    finding
 }
 
 fn disk(dir: &Path) -> Finding {

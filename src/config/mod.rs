@@ -2,7 +2,6 @@
 
 mod file;
 mod merge;
-mod reader;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,10 +9,10 @@ use std::time::Duration;
 
 use detektor_contract::{CameraId, DetectPolicy, EventRules};
 use detektor_detect::engine::EngineKind;
+use detektor_runtime::fields::Mistakes;
 
-pub use file::{apply_file, parse_sampling};
+pub use file::{apply_file, sampling, score};
 pub use merge::resolve;
-pub use reader::Mistake;
 
 /// Everything `detektor run` can be told. [`Config::default`] is the only place where defaults stand.
 #[derive(Clone, Debug)]
@@ -95,18 +94,24 @@ impl Camera {
 
 /// A configuration that cannot be used, with everything that is wrong with it.
 #[derive(Debug, thiserror::Error)]
-#[error("the configuration has {} mistake{}:{}", .0.len(), if .0.len() == 1 { "" } else { "s" }, listed(.0))]
-pub struct ConfigError(pub Vec<Mistake>);
+#[error("the configuration has {} mistake{}:{}", .0.0.len(), if .0.0.len() == 1 { "" } else { "s" }, listed(.0))]
+pub struct ConfigError(pub Mistakes);
 
-fn listed(mistakes: &[Mistake]) -> String {
-    mistakes.iter().map(|mistake| format!("\n  {mistake}")).collect()
+impl From<Mistakes> for ConfigError {
+    fn from(mistakes: Mistakes) -> Self {
+        Self(mistakes)
+    }
+}
+
+fn listed(mistakes: &Mistakes) -> String {
+    mistakes.0.iter().map(|mistake| format!("\n  {mistake}")).collect()
 }
 
 impl Config {
     /// Everything wrong with it that is not already wrong in the file: ranges and contradictions.
-    pub fn mistakes(&self) -> Vec<Mistake> {
-        let mut mistakes = Vec::new();
-        let mut say = |field: &str, problem: String| mistakes.push(Mistake { field: field.to_owned(), problem });
+    pub fn mistakes(&self) -> Mistakes {
+        let mut mistakes = Mistakes::default();
+        let mut say = |field: &str, problem: String| mistakes.add(field, problem);
         if self.cameras.is_empty() {
             say("camera", "none given; add --camera NAME=URL, or [[camera]] to the configuration file".to_owned());
         }
@@ -145,16 +150,16 @@ mod tests {
     #[test]
     fn defaults_lack_only_a_camera() {
         let mut config = Config::default();
-        assert_eq!(config.mistakes().len(), 1);
+        assert_eq!(config.mistakes().0.len(), 1);
         config.cameras.push(Camera::new(CameraId::new("a").unwrap(), "x.mp4".to_owned(), &CameraDefaults::default()));
-        assert_eq!(config.mistakes(), []);
+        assert_eq!(config.mistakes(), Mistakes::default());
     }
 
     #[test]
     fn listening_to_the_world_needs_a_word() {
         let mut config = Config { listen: "0.0.0.0:80".parse().unwrap(), ..Config::default() };
-        assert!(config.mistakes().iter().any(|m| m.field == "listen"));
+        assert!(config.mistakes().0.iter().any(|m| m.field == "listen"));
         config.allow_unauthenticated = true;
-        assert!(!config.mistakes().iter().any(|m| m.field == "listen"));
+        assert!(!config.mistakes().0.iter().any(|m| m.field == "listen"));
     }
 }

@@ -2,9 +2,10 @@
 
 use detektor_dispatcher::source::{OpenOptions, RtspTransport};
 use detektor_dispatcher::{CameraConfig, DispatcherConfig, Pace, SourceUrl};
+use detektor_runtime::fields::Mistakes;
 
 use super::app::PARTITION;
-use crate::config::{Camera, Config, ConfigError, Mistake};
+use crate::config::{Camera, Config, ConfigError};
 
 /// How the dispatcher works in one process.
 pub fn dispatching(config: &Config, until_done: bool) -> DispatcherConfig {
@@ -13,17 +14,16 @@ pub fn dispatching(config: &Config, until_done: bool) -> DispatcherConfig {
 
 /// The cameras, with every URL that cannot be read at once.
 pub fn configured(cameras: &[Camera]) -> Result<Vec<CameraConfig>, ConfigError> {
-    let mut mistakes = Vec::new();
+    let mut mistakes = Mistakes::default();
     let mut configured = Vec::with_capacity(cameras.len());
     for camera in cameras {
         match camera.url.parse::<SourceUrl>() {
             Ok(url) => configured.push(one(camera, url)),
-            Err(error) => {
-                mistakes.push(Mistake { field: format!("camera {}", camera.id), problem: error.to_string() });
-            }
+            Err(error) => mistakes.add(format!("camera {}", camera.id), error),
         }
     }
-    if mistakes.is_empty() { Ok(configured) } else { Err(ConfigError(mistakes)) }
+    mistakes.finish()?;
+    Ok(configured)
 }
 
 fn one(camera: &Camera, url: SourceUrl) -> CameraConfig {

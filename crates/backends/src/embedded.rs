@@ -22,6 +22,8 @@ use crate::store::{EventStore, StoreError};
 const FILE: &str = "detektor.db";
 const BUCKET: &str = "bucket";
 const LOCK: &str = "lock";
+/// What a data directory that is only tried is called; a process id follows.
+const TRIAL: &str = ".detektor-trial-";
 
 /// Limits of the embedded backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +68,31 @@ impl Embedded {
         let queues = Arc::new(SqliteQueues::open(Arc::clone(&db), limits).await?);
         let store = Arc::new(SqliteStore::new(Arc::clone(&db)));
         Ok(Self { db, queues, store, bucket })
+    }
+
+    /// Whether [`Embedded::open`] would work. Makes no data directory: where there is none, one is tried beside its place
+    /// and removed again.
+    ///
+    /// # Errors
+    /// As [`Embedded::open`].
+    pub async fn probe(data_dir: &Path) -> Result<(), StoreError> {
+        if tokio::fs::try_exists(data_dir.join(FILE)).await.unwrap_or(false) {
+            Self::open(data_dir, Options::default()).await?.close().await;
+            return Ok(());
+        }
+        let nearest = data_dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+        let trial = nearest.join(format!("{TRIAL}{}", std::process::id()));
+        let opened = Self::open(&trial, Options::default()).await;
+        let works = match opened {
+            Ok(made) => {
+                made.close().await;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        // What cannot be removed could not be made either, or is left as empty as it is.
+        let _ = tokio::fs::remove_dir_all(&trial).await;
+        works
     }
 
     /// Opens a data directory for reading, beside the process that has it or without one.

@@ -4,10 +4,12 @@
 //! - [`host`]: takes messages from a queue, calls the handler, publishes its output, and settles last.
 //! - [`retry`]: the one way to try again; [`blocking`]: threads for heavy work; [`task`]: owners of tasks.
 //! - [`http`], [`metrics`], [`telemetry`]: health, numbers and logs.
+//! - [`fields`]: what people write in files, flags and variables, with every mistake in it.
 //!
 //! Invariant: nothing here knows what a message means, and no handler knows which queue feeds it.
 
 pub mod blocking;
+pub mod fields;
 pub mod handler;
 pub mod host;
 pub mod http;

@@ -1,33 +1,7 @@
-use std::fmt;
 use std::path::PathBuf;
 
 use detektor_contract::{Fault, Faulty};
-
-/// Something wrong with one field of a manifest, or with what it says about its graph.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct Mistake {
-    /// The field, such as `input.size`.
-    pub field: String,
-    /// What is wrong with it.
-    pub problem: String,
-}
-
-/// Everything that is wrong, at least one thing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes(pub Vec<Mistake>);
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, mistake) in self.0.iter().enumerate() {
-            if i > 0 {
-                f.write_str("; ")?;
-            }
-            mistake.fmt(f)?;
-        }
-        Ok(())
-    }
-}
+use detektor_runtime::fields::Mistakes;
 
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]

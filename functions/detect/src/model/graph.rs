@@ -2,39 +2,39 @@
 
 use std::collections::{HashMap, HashSet};
 
+use detektor_runtime::fields::Mistakes;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dim;
 use tract_onnx::pb::type_proto::{self, Value as TypeValue};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto};
 
-use super::fields::Log;
-use super::{InputSpec, Manifest, Mistakes};
+use super::{InputSpec, Manifest};
 
 /// Makes the tensors that the manifest names the graph's outputs, drops what does not lead to them, and checks that
 /// what is left can be run.
 pub(super) fn prepare(model: &mut ModelProto, manifest: &Manifest) -> Result<(), Mistakes> {
-    let mut log = Log::default();
+    let mut mistakes = Mistakes::default();
     let Some(graph) = &mut model.graph else {
-        log.add("graph", "the model has none");
-        return log.finish();
+        mistakes.add("graph", "the model has none");
+        return mistakes.finish();
     };
     let names = manifest.output.tensors();
     let made: HashSet<&str> = graph.node.iter().flat_map(|node| &node.output).map(String::as_str).collect();
     for name in &names {
         if !made.contains(name) {
             let outputs: Vec<_> = graph.output.iter().map(|output| output.name.as_str()).collect();
-            log.add("output", format!("the graph has no tensor {name:?}; its outputs are {outputs:?}"));
+            mistakes.add("output", format!("the graph has no tensor {name:?}; its outputs are {outputs:?}"));
         }
     }
     cut(graph, &names);
     for node in graph.node.iter().filter(|node| node.op_type == "NonMaxSuppression") {
-        log.add(
+        mistakes.add(
             "output",
             format!("node {:?} suppresses overlaps: name tensors before it, {:?}", node.name, node.input),
         );
     }
-    check_input(graph, &manifest.input, &mut log);
-    log.finish()
+    check_input(graph, &manifest.input, &mut mistakes);
+    mistakes.finish()
 }
 
 /// Drops every node and initialiser that the tensors `outputs` do not depend on.
@@ -88,19 +88,19 @@ fn float_tensor(name: &str) -> ValueInfoProto {
     }
 }
 
-fn check_input(graph: &GraphProto, spec: &InputSpec, log: &mut Log) {
+fn check_input(graph: &GraphProto, spec: &InputSpec, mistakes: &mut Mistakes) {
     let [input] = graph.input.as_slice() else {
         let names: Vec<_> = graph.input.iter().map(|input| input.name.as_str()).collect();
-        log.add("input", format!("expected one, the graph has {names:?}"));
+        mistakes.add("input", format!("expected one, the graph has {names:?}"));
         return;
     };
     let Some(TypeValue::TensorType(tensor)) = input.r#type.as_ref().and_then(|t| t.value.as_ref()) else {
-        log.add("input", format!("{:?} is not a tensor", input.name));
+        mistakes.add("input", format!("{:?} is not a tensor", input.name));
         return;
     };
     if tensor.elem_type != DataType::Float as i32 {
         let found = DataType::try_from(tensor.elem_type).map_or("unknown", |t| t.as_str_name());
-        log.add("input", format!("expected 32-bit floats, the graph takes {found}"));
+        mistakes.add("input", format!("expected 32-bit floats, the graph takes {found}"));
     }
     let Some(shape) = &tensor.shape else { return };
     let dims: Vec<Option<i64>> = shape
@@ -115,6 +115,6 @@ fn check_input(graph: &GraphProto, spec: &InputSpec, log: &mut Log) {
     let fits = dims.len() == 4 && dims.iter().zip(wanted).all(|(dim, wanted)| dim.is_none_or(|n| n == wanted as i64));
     if !fits {
         let dims: Vec<_> = dims.iter().map(|dim| dim.map_or("?".to_owned(), |n| n.to_string())).collect();
-        log.add("input.size", format!("the manifest means {wanted:?}, the graph takes [{}]", dims.join(", ")));
+        mistakes.add("input.size", format!("the manifest means {wanted:?}, the graph takes [{}]", dims.join(", ")));
     }
 }

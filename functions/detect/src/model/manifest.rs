@@ -1,9 +1,11 @@
 //! The manifest: a TOML file beside a model's .onnx file. docs/models.md is its reference.
 
+use std::ops::RangeInclusive;
+
+use detektor_runtime::fields::{Fields, Form, Mistakes, boolean, exactly, list, number, text, whole, word};
 use toml::Value;
 
-use super::fields::{Log, Section, exactly, list, number, number_in, text, whole_in, word};
-use super::{Activation, AnchorSpec, Channels, InputSpec, Labels, Layout, Mistakes, OutputSpec, Padding, YoloxTensors};
+use super::{Activation, AnchorSpec, Channels, InputSpec, Labels, Layout, OutputSpec, Padding, YoloxTensors};
 
 /// The longest side of an input, in pixels.
 const MAX_SIDE: u32 = 4096;
@@ -56,35 +58,31 @@ impl Manifest {
     /// # Errors
     /// Every mistake in it; a text that is not TOML is one.
     pub fn parse(toml: &str) -> Result<Self, Mistakes> {
-        let mut log = Log::default();
+        let mut mistakes = Mistakes::default();
         let table = match toml.parse::<toml::Table>() {
             Ok(table) => table,
             Err(error) => {
-                log.add("TOML", error.to_string().trim().replace('\n', " "));
-                toml::Table::new()
+                mistakes.add("TOML", error.to_string().trim().replace('\n', " "));
+                return Err(mistakes);
             }
         };
-        let not_toml = log.finish();
-        not_toml?;
-
-        let mut log = Log::default();
-        let mut root = Section::root(&table);
-        let name = root.text("name", &mut log);
-        let file = root.required("file", "the name of a file in the manifest's folder", &mut log, file_name);
-        let sha256 = root.required("sha256", "64 lower-case hexadecimal digits", &mut log, sha256);
-        let licence = root.text("licence", &mut log);
-        let source = root.text("source", &mut log);
-        let labels = root.required("labels", "coco-80, coco-90, or a list of texts", &mut log, labels);
-        let input = input(root.section("input", true, &mut log), &mut log);
-        let output = output(root.section("output", true, &mut log), &mut log);
-        let thresholds = thresholds(root.section("thresholds", false, &mut log), &mut log);
-        root.finish(&mut log);
+        let mut fields = Fields::root(table, &mut mistakes);
+        let name = fields.need("name", text());
+        let file = fields.need("file", file_name());
+        let sha256 = fields.need("sha256", sha256());
+        let licence = fields.need("licence", text());
+        let source = fields.need("source", text());
+        let labels = fields.need("labels", labels());
+        let input = input(fields.need_section("input"));
+        let output = output(fields.need_section("output"));
+        let thresholds = thresholds(fields.section("thresholds"));
+        fields.finish();
         if let (Some(input), Some(output)) = (&input, &output)
             && let Some(n) = output.predictions(input).filter(|n| *n > MAX_PREDICTIONS)
         {
-            log.add("output", format!("{n} boxes for an input of this size, expected at most {MAX_PREDICTIONS}"));
+            mistakes.add("output", format!("{n} boxes for an input of this size, expected at most {MAX_PREDICTIONS}"));
         }
-        log.finish()?;
+        mistakes.finish()?;
         let all = || {
             Some(Self {
                 name: name?,
@@ -99,51 +97,53 @@ impl Manifest {
             })
         };
         // Whatever is missing here has been reported above.
-        all().ok_or_else(|| Mistakes(Vec::new()))
+        all().ok_or_else(Mistakes::default)
     }
 }
 
-fn file_name(value: &Value) -> Option<String> {
-    text(value).filter(|name| !name.contains(['/', '\\', '\0']) && name != "." && name != "..")
+fn file_name() -> Form<String> {
+    text().filter("the name of a file in the manifest's folder", |name| {
+        !name.contains(['/', '\\', '\0']) && name != "." && name != ".."
+    })
 }
 
-fn sha256(value: &Value) -> Option<String> {
-    text(value).filter(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)))
+fn sha256() -> Form<String> {
+    text().filter("64 lower-case hexadecimal digits", |hex| {
+        hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    })
 }
 
-fn labels(value: &Value) -> Option<Labels> {
-    if let Some(set) = value.as_str() {
-        return Labels::named(set);
-    }
-    let names = list(value, |name| name.as_str().map(str::to_owned))?;
-    let usable = names.len() <= usize::from(u16::MAX) && names.iter().any(|name| !name.is_empty());
-    usable.then(|| Labels::new(names.iter().map(String::as_str)))
+fn labels() -> Form<Labels> {
+    Form::new("\"coco-80\", \"coco-90\", or a list of texts", |value| {
+        if let Some(set) = value.as_str() {
+            return Labels::named(set);
+        }
+        let names: Vec<&str> = value.as_array()?.iter().map(Value::as_str).collect::<Option<_>>()?;
+        let usable = names.len() <= usize::from(u16::MAX) && names.iter().any(|name| !name.is_empty());
+        usable.then(|| Labels::new(names))
+    })
+}
+
+/// A number within a range.
+fn within(expected: &str, range: RangeInclusive<f64>) -> Form<f32> {
+    number().filter(expected, move |number| range.contains(number)).map(|number| number as f32)
 }
 
 /// A number for all channels, or one for each.
-fn per_channel(value: &Value) -> Option<[f32; 3]> {
-    number(value).map(|n| [n; 3]).or_else(|| exactly(value, number))
+fn per_channel() -> Form<[f32; 3]> {
+    let channel = || within("a number", f64::from(f32::MIN)..=f64::from(f32::MAX));
+    channel().map(|n| [n; 3]).or(exactly("three", channel()))
 }
 
-fn input(mut section: Section<'_>, log: &mut Log) -> Option<InputSpec> {
-    let size = section
-        .required("size", "[width, height], each 1 to 4096", log, |value| exactly(value, whole_in(1..=MAX_SIDE)));
-    let layout =
-        section.required("layout", "nhwc or nchw", log, word(&[("nhwc", Layout::Nhwc), ("nchw", Layout::Nchw)]));
-    let channels =
-        section.required("channels", "rgb or bgr", log, word(&[("rgb", Channels::Rgb), ("bgr", Channels::Bgr)]));
-    let mean = section.optional("mean", "a number, or three", log, per_channel).unwrap_or([0.0; 3]);
-    let scale = section.required("scale", "a number, or three, not 0", log, |value| {
-        per_channel(value).filter(|scale| !scale.contains(&0.0))
-    });
-    let pad = section.required(
-        "padding",
-        "top-left or centre",
-        log,
-        word(&[("top-left", Padding::TopLeft), ("centre", Padding::Centre)]),
-    );
-    let pad_value = section.required("pad_value", "a number from 0 to 255", log, number_in(0.0..=255.0));
-    section.finish(log);
+fn input(mut fields: Fields<'_>) -> Option<InputSpec> {
+    let size = fields.need("size", exactly("[width, height], each 1 to 4096", whole(1..=MAX_SIDE)));
+    let layout = fields.need("layout", word([("nhwc", Layout::Nhwc), ("nchw", Layout::Nchw)]));
+    let channels = fields.need("channels", word([("rgb", Channels::Rgb), ("bgr", Channels::Bgr)]));
+    let mean = fields.take("mean", per_channel()).unwrap_or([0.0; 3]);
+    let scale = fields.need("scale", per_channel().filter("a number, or three, not 0", |scale| !scale.contains(&0.0)));
+    let pad = fields.need("padding", word([("top-left", Padding::TopLeft), ("centre", Padding::Centre)]));
+    let pad_value = fields.need("pad_value", within("a number from 0 to 255", 0.0..=255.0));
+    fields.finish();
     let [width, height] = size?;
     Some(InputSpec {
         width,
@@ -164,39 +164,35 @@ enum Kind {
     Yolov8,
 }
 
-fn output(mut section: Section<'_>, log: &mut Log) -> Option<OutputSpec> {
+fn output(mut fields: Fields<'_>) -> Option<OutputSpec> {
     let kinds = [("efficientdet", Kind::EfficientDet), ("yolox", Kind::Yolox), ("yolov8", Kind::Yolov8)];
     // Which other fields there are depends on this one, so without it they cannot be judged.
-    let kind = section.required("kind", "efficientdet, yolox or yolov8", log, word(&kinds))?;
-    let activation = section.required(
-        "activation",
-        "logits or probabilities",
-        log,
-        word(&[("logits", Activation::Logits), ("probabilities", Activation::Probabilities)]),
-    );
+    let kind = fields.need("kind", word(kinds))?;
+    let activations = [("logits", Activation::Logits), ("probabilities", Activation::Probabilities)];
+    let activation = fields.need("activation", word(activations));
     let spec = match kind {
-        Kind::EfficientDet => efficientdet(&mut section, activation, log),
-        Kind::Yolox => yolox(&mut section, activation, log),
+        Kind::EfficientDet => efficientdet(&mut fields, activation),
+        Kind::Yolox => yolox(&mut fields, activation),
         Kind::Yolov8 => {
-            let predictions = section.text("predictions", log);
+            let predictions = fields.need("predictions", text());
             (|| Some(OutputSpec::Yolov8 { predictions: predictions?, activation: activation? }))()
         }
     };
-    section.finish(log);
+    fields.finish();
     spec
 }
 
-fn efficientdet(section: &mut Section<'_>, activation: Option<Activation>, log: &mut Log) -> Option<OutputSpec> {
-    let scores = section.text("scores", log);
-    let boxes = section.text("boxes", log);
-    let levels = section.required("levels", "[first, last], rising, each 0 to 12", log, |value| {
-        exactly(value, whole_in(0..=12)).filter(|[first, last]| first <= last)
-    });
-    let octaves = section.required("octaves", "a whole number from 1 to 16", log, whole_in(1..=16));
-    let ratios = section.required("ratios", "at most 16 numbers above 0", log, |value| {
-        list(value, number_in(1e-3..=1e3)).filter(|ratios| ratios.len() <= 16)
-    });
-    let scale = section.required("anchor_scale", "a number above 0", log, number_in(1e-3..=1e3));
+fn efficientdet(fields: &mut Fields<'_>, activation: Option<Activation>) -> Option<OutputSpec> {
+    let scores = fields.need("scores", text());
+    let boxes = fields.need("boxes", text());
+    let expected = "[first, last], rising, each 0 to 12";
+    let levels = exactly(expected, whole(0..=12)).filter(expected, |[first, last]| first <= last);
+    let levels = fields.need("levels", levels);
+    let octaves = fields.need("octaves", whole(1..=16));
+    let ratios = list(within("a number above 0", 1e-3..=1e3));
+    let ratios = ratios.filter("1 to 16 numbers above 0", |ratios| (1..=16).contains(&ratios.len()));
+    let ratios = fields.need("ratios", ratios);
+    let scale = fields.need("anchor_scale", within("a number above 0", 1e-3..=1e3));
     Some(OutputSpec::EfficientDet {
         scores: scores?,
         boxes: boxes?,
@@ -205,29 +201,25 @@ fn efficientdet(section: &mut Section<'_>, activation: Option<Activation>, log: 
     })
 }
 
-fn yolox(section: &mut Section<'_>, activation: Option<Activation>, log: &mut Log) -> Option<OutputSpec> {
-    let tensors = if section.has("predictions") {
-        section.text("predictions", log).map(YoloxTensors::Joined)
+fn yolox(fields: &mut Fields<'_>, activation: Option<Activation>) -> Option<OutputSpec> {
+    let tensors = if fields.has("predictions") {
+        fields.need("predictions", text()).map(YoloxTensors::Joined)
     } else {
-        let [boxes, objectness, scores] = ["boxes", "objectness", "scores"].map(|field| section.text(field, log));
+        let [boxes, objectness, scores] = ["boxes", "objectness", "scores"].map(|field| fields.need(field, text()));
         (|| Some(YoloxTensors::Split { boxes: boxes?, objectness: objectness?, scores: scores? }))()
     };
-    let decoded = section.required("decoded", "true or false", log, Value::as_bool);
-    let strides = section.required("strides", "at most 8 whole numbers from 1 to 4096", log, |value| {
-        list(value, whole_in(1..=MAX_SIDE)).filter(|strides| strides.len() <= 8)
-    });
+    let decoded = fields.need("decoded", boolean());
+    let strides = list(whole(1..=MAX_SIDE));
+    let strides = strides.filter("1 to 8 whole numbers from 1 to 4096", |strides| (1..=8).contains(&strides.len()));
+    let strides = fields.need("strides", strides);
     Some(OutputSpec::Yolox { tensors: tensors?, activation: activation?, decoded: decoded?, strides: strides? })
 }
 
-fn thresholds(mut section: Section<'_>, log: &mut Log) -> Thresholds {
-    let usual = Thresholds::default();
-    let store = section.optional("store", "a number from 0.001 to 0.999", log, number_in(0.001..=0.999));
-    let iou = section.optional("iou", "a number from 0 to 1", log, number_in(0.0..=1.0));
-    let max = section.optional("max_detections", "a whole number from 1 to 1000", log, whole_in(1..=1000));
-    section.finish(log);
-    Thresholds {
-        store: store.unwrap_or(usual.store),
-        iou: iou.unwrap_or(usual.iou),
-        max_detections: max.unwrap_or(usual.max_detections),
-    }
+fn thresholds(mut fields: Fields<'_>) -> Thresholds {
+    let mut thresholds = Thresholds::default();
+    fields.set(&mut thresholds.store, "store", within("a number from 0.001 to 0.999", 0.001..=0.999));
+    fields.set(&mut thresholds.iou, "iou", within("a number from 0 to 1", 0.0..=1.0));
+    fields.set(&mut thresholds.max_detections, "max_detections", whole(1..=1000));
+    fields.finish();
+    thresholds
 }

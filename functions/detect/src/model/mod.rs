@@ -4,7 +4,6 @@
 //! graph (NMS, a last layer of sigmoids) it leaves out in memory, by the names that the manifest gives.
 
 mod error;
-mod fields;
 mod graph;
 mod input;
 mod labels;
@@ -19,7 +18,7 @@ use prost::Message;
 use sha2::{Digest as _, Sha256};
 use tract_onnx::pb::ModelProto;
 
-pub use error::{Mistake, Mistakes, ModelError};
+pub use error::ModelError;
 pub use input::{Channels, InputSpec, Layout, Padding};
 pub use labels::Labels;
 pub use manifest::{Manifest, Thresholds};

@@ -107,6 +107,26 @@ async fn what_is_no_data_directory_is_not_made_by_reading() {
     assert!(error.to_string().contains("file"), "{error}");
 }
 
+#[tokio::test]
+async fn a_probe_says_what_opening_would_and_leaves_nothing() {
+    let mut dir = DataDir::fresh().await;
+    assert!(matches!(Embedded::probe(dir.path()).await, Err(StoreError::InUse(_))));
+    dir.open.take().unwrap().close().await;
+    Embedded::probe(dir.path()).await.unwrap();
+    reopen(dir.path()).await.close().await;
+
+    let empty = tempfile::tempdir().unwrap();
+    for place in [empty.path(), &empty.path().join("a/b")] {
+        Embedded::probe(place).await.unwrap();
+        assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0);
+    }
+    let file = empty.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let error = Embedded::probe(&file.join("data")).await.unwrap_err();
+    assert!(error.to_string().contains("file"), "{error}");
+    assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 1);
+}
+
 async fn refused(dir: &Path) -> StoreError {
     for _ in 0..500 {
         match Embedded::open(dir, OPTIONS).await {
