@@ -62,6 +62,9 @@ pub struct KeptVideo {
     /// The ordinal of the copy of the closing key frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub post_roll: Option<u32>,
+    /// Ordinals, rising, of further samples that are decoded for others' sake.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hidden: Vec<u32>,
 }
 
 /// Which engine ran which model.

@@ -61,7 +61,7 @@ fn inline() -> SegmentJob {
     job(Payload::Inline { init_bytes: 4, video: Bytes::from_static(b"ftypmoof") })
 }
 
-fn result() -> OutcomeBody {
+fn result(hidden: Vec<u32>) -> OutcomeBody {
     let at = |i: i64| TimeUs(1_795_000_002_000_000 + i * 33_333);
     let objects = vec![seen("person", 0.9, [10.0, 20.0, 30.5, 60.0]), seen("car", 0.4, [0.0, 0.0, 5.0, 5.0])];
     OutcomeBody::Result(SegmentResult {
@@ -76,14 +76,15 @@ fn result() -> OutcomeBody {
             Frame { at: at(2), fate: Fate::Failed(Failed::Decode) },
         ],
         snapshots: vec![SnapshotRef { frame: 0, key: ObjectKey::snapshot(&segment(0), 0) }],
-        video: Some(KeptVideo { key: ObjectKey::video(&segment(0)), pre_roll: 1, post_roll: Some(4) }),
+        video: Some(KeptVideo { key: ObjectKey::video(&segment(0)), pre_roll: 1, post_roll: Some(4), hidden }),
     })
 }
 
 /// One of each kind, by the name of its golden file.
 fn outcomes() -> Vec<(&'static str, Outcome)> {
     let bodies = [
-        ("result", result()),
+        ("result", result(Vec::new())),
+        ("result_of_an_edited_file", result(vec![2, 5])),
         (
             "tombstone",
             OutcomeBody::Tombstone(Tombstone {
@@ -211,7 +212,7 @@ fn a_message_that_contradicts_itself_is_refused() {
     refused(with_header(&encode_job(&inline()), |header| header["payload"]["init_bytes"] = 9.into()));
     refused(with_header(&encode_job(&inline()), |header| header["media"]["pre_roll"] = 7.into()));
     refused(with_header(&encode_job(&inline()), |header| header["media"]["post_roll"] = 6.into()));
-    let outcome = Outcome { id: segment(0), generation: 0, body: result() };
+    let outcome = Outcome { id: segment(0), generation: 0, body: result(Vec::new()) };
     refused(with_header(&encode_outcome(&outcome), |header| header["body"]["span"]["frames"] = 4.into()));
     let error = decode_outcome(&encode_job(&inline())).unwrap_err();
     assert_eq!(error.to_string(), "not an outcome: message kind 'J'");
@@ -219,7 +220,7 @@ fn a_message_that_contradicts_itself_is_refused() {
 
 #[test]
 fn scores_and_names_outside_their_range_are_refused() {
-    let outcome = Outcome { id: segment(0), generation: 0, body: result() };
+    let outcome = Outcome { id: segment(0), generation: 0, body: result(Vec::new()) };
     let bad = |change: fn(&mut serde_json::Value)| decode_outcome(&with_header(&encode_outcome(&outcome), change));
     assert!(bad(|h| h["body"]["frames"][0]["seen"][0]["score"] = 10_001.into()).is_err());
     assert!(bad(|h| h["id"]["camera"] = "../etc".into()).is_err());

@@ -24,6 +24,20 @@ pub struct ClipSegment<'a> {
     pub pre_roll: u32,
     /// The ordinal of the copy of the closing key frame.
     pub post_roll: Option<u32>,
+    /// Ordinals, rising, of further samples that are decoded for others' sake.
+    pub hidden: &'a [u32],
+}
+
+impl ClipSegment<'_> {
+    fn hides(&self, ordinal: usize) -> bool {
+        u32::try_from(ordinal).is_ok_and(|ordinal| self.hidden.binary_search(&ordinal).is_ok())
+    }
+
+    /// Whether a sample is a frame of this segment.
+    fn owns(&self, ordinal: usize) -> bool {
+        let closing = self.post_roll.is_some_and(|closing| ordinal == closing as usize);
+        ordinal >= self.pre_roll as usize && !closing && !self.hides(ordinal)
+    }
 }
 
 /// A file that can be served in any range.
@@ -79,8 +93,9 @@ impl Clip {
     /// Lays out a file that plays `segments` one after the other, each packet once.
     ///
     /// A segment's pre-roll is left out where the packets before it are already there, and so is a key frame whose
-    /// copy the segment before it ends with. What the first segment needs for decoding alone is in the file but not
-    /// shown (edit list). A pre-roll behind a hole is shown: it is what was captured there. Gaps between segments last
+    /// copy the segment before it ends with. What the first segment needs for decoding alone, and what is hidden before the
+    /// first and behind the last picture, is in the file but not shown (edit list); what is hidden in between lasts no time.
+    /// A pre-roll behind a hole is shown: it is what was captured there. Gaps between segments last
     /// as long as their start times say. Where parameter sets differ, each segment's own come before its first packet:
     /// unlike several sample entries, every player takes that.
     ///
@@ -125,6 +140,7 @@ struct Packet {
     time: i64,
     duration: u32,
     key: bool,
+    hidden: bool,
 }
 
 /// What makes a packet the same as another: the timeline's ticks, the time, the size.
@@ -147,9 +163,9 @@ struct Plan {
     /// Samples and bytes of each segment.
     chunks: Vec<(u32, u64)>,
     anchor: Option<Anchor>,
-    /// The last packet, and the last segment's copy of the key frame after it.
+    /// The last packet, and what the last segment has of the next one's frames.
     last: Option<Identity>,
-    closing: Option<Identity>,
+    closing: Vec<Identity>,
     /// When the first picture to be shown comes.
     shown_from: Option<i64>,
     /// When the last picture so far ends.
@@ -159,17 +175,17 @@ struct Plan {
 impl Plan {
     fn add(&mut self, number: usize, segment: &ClipSegment<'_>) -> Result<(), MediaError> {
         let index = segment.index;
-        let identity = |sample: &IndexedSample| Some((index.time_scale, sample.pts, sample.size));
-        let own = |(i, _): &(usize, &IndexedSample)| {
-            *i >= segment.pre_roll as usize && segment.post_roll.is_none_or(|ordinal| *i != ordinal as usize)
-        };
-        let Some(first_pts) = index.samples.iter().enumerate().filter(own).map(|(_, sample)| sample.pts).min() else {
-            return Ok(());
-        };
+        let identity = |sample: &IndexedSample| (index.time_scale, sample.pts, sample.size);
+        let own = index.samples.iter().enumerate().filter(|(ordinal, _)| segment.owns(*ordinal));
+        let Some(first_pts) = own.map(|(_, sample)| sample.pts).min() else { return Ok(()) };
         // Of the pre-roll and the opening key frame, what is already there is not needed again.
-        let repeatable = &index.samples[..index.samples.len().min(segment.pre_roll as usize + 1)];
-        let known = |sample: &IndexedSample| identity(sample) == self.last || identity(sample) == self.closing;
-        let from = repeatable.iter().rposition(known).map_or(0, |at| at + 1);
+        let repeatable = &index.samples[..index.samples.len().min((segment.pre_roll as usize).saturating_add(1))];
+        let closed = |sample: &IndexedSample| self.closing.contains(&identity(sample));
+        let known = |sample: &IndexedSample| Some(identity(sample)) == self.last || closed(sample);
+        let repeated = repeatable.iter().rposition(known).map_or(0, |at| at + 1);
+        // Nor is that key frame's second field.
+        let fields = if repeated > 0 { index.samples[repeated..].iter().take_while(|s| closed(s)).count() } else { 0 };
+        let from = repeated + fields;
         let samples = &index.samples[from..];
         let (Some(opening), Some(closing)) = (samples.first(), samples.last()) else { return Ok(()) };
 
@@ -178,13 +194,26 @@ impl Plan {
         let shown_from = time(first_pts);
         let own_sets = if self.sets_differ { sets_of(index)?.in_band() } else { Bytes::new() };
         let mut in_front = own_sets.len() as u32;
-        for sample in samples {
+        // What is hidden between pictures gives way to them.
+        let shown_until = self.shown_from.map(|_| self.end);
+        let before = self.chunks.last().map_or(0, |(samples, _)| *samples as usize);
+        for packet in self.packets.iter_mut().rev().take(before).filter(|packet| packet.hidden) {
+            packet.time = packet.time.min(self.end);
+        }
+        for (ordinal, sample) in (from..).zip(samples) {
             let duration = rescale(i64::from(sample.duration), index.time_scale, self.time_scale, 0);
             let duration = u32::try_from(duration).unwrap_or(u32::MAX);
             let size = sample.size.saturating_add(std::mem::take(&mut in_front));
-            let packet = Packet { size, time: time(sample.pts), duration, key: sample.key };
-            self.end = self.end.max(packet.time.saturating_add(i64::from(duration)));
-            self.packets.push(packet);
+            let hidden = segment.hides(ordinal);
+            let time = time(sample.pts);
+            let time = shown_until.filter(|_| hidden).map_or(time, |until| time.max(until));
+            self.packets.push(Packet { size, time, duration, key: sample.key, hidden });
+        }
+        // The last picture lasts until the next one, which may be hidden, or as long as the last decode time says.
+        let shown = (from..).zip(samples).filter(|(ordinal, _)| !segment.hides(*ordinal)).map(|(_, sample)| sample.pts);
+        if let Some(last) = shown.max() {
+            let next = samples.iter().map(|sample| sample.pts).filter(|pts| *pts > last).min();
+            self.end = self.end.max(time(next.unwrap_or(last.saturating_add(i64::from(closing.duration)))));
         }
         self.anchor = Some(anchor);
         self.shown_from.get_or_insert(shown_from);
@@ -195,8 +224,9 @@ impl Plan {
             self.pieces.push(Piece::Made(own_sets));
         }
         self.pieces.push(Piece::Stored { segment: number, offset: opening.offset, length });
-        self.last = identity(closing);
-        self.closing = segment.post_roll.and_then(|ordinal| index.samples.get(ordinal as usize)).and_then(identity);
+        self.last = Some(identity(closing));
+        let others = segment.post_roll.iter().chain(segment.hidden);
+        self.closing = others.filter_map(|ordinal| index.samples.get(*ordinal as usize)).map(identity).collect();
         Ok(())
     }
 

@@ -97,7 +97,7 @@ proptest! {
         let video = Bytes::from(video);
         let _ = read(&video);
         if let Ok(index) = SegmentIndex::read(&video) {
-            let segment = ClipSegment { index: &index, start_us: 0, pre_roll: 2, post_roll: Some(3) };
+            let segment = ClipSegment { index: &index, start_us: 0, pre_roll: 2, post_roll: Some(3), hidden: &[] };
             let _ = Clip::plan(&[segment, segment]);
         }
     }
@@ -109,7 +109,7 @@ proptest! {
         let videos: Vec<Bytes> = parts.iter().map(|(samples, _)| written(samples).video).collect();
         let indices: Vec<SegmentIndex> = videos.iter().map(|video| SegmentIndex::read(video).unwrap()).collect();
         let segment = |(index, (_, start_us)): (_, &(Vec<Sample>, i64))| {
-            ClipSegment { index, start_us: *start_us, pre_roll: 0, post_roll: None }
+            ClipSegment { index, start_us: *start_us, pre_roll: 0, post_roll: None, hidden: &[] }
         };
         let segments: Vec<ClipSegment<'_>> = indices.iter().zip(&parts).map(segment).collect();
         // Holes of many hours are refused: 31 bits of ticks.

@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{Cut, Stream, encode, picture_hashes, shown_times, tool};
+use common::{Cut, Stream, encode, picture_hashes, shown_times, stream, tool};
 use detektor_contract::Codec;
 use detektor_media::clip::{Clip, ClipSegment, Piece};
 use detektor_media::{Border, Leading, segment};
@@ -24,6 +24,7 @@ fn clip_of(cuts: &[&Cut]) -> (Clip, Vec<u8>) {
             start_us: cut.start_us,
             pre_roll: cut.pre_roll,
             post_roll: cut.post_roll,
+            hidden: &cut.hidden,
         })
         .collect();
     let clip = Clip::plan(&segments).unwrap();
@@ -219,4 +220,69 @@ fn parameter_sets_may_change_and_another_size_ends_the_clip() {
     let (pictures, times) = play(dir.path(), &file);
     assert_eq!(pictures, [&one.pictures[..], &other.pictures[..], &one.pictures[..]].concat());
     assert_times(&times, steady(75));
+}
+
+#[test]
+fn what_an_edit_list_hides_stays_hidden() {
+    let dir = tempfile::tempdir().unwrap();
+    encode(dir.path(), Codec::H264, "bframes=3:b-adapt=0:keyint=50:min-keyint=50:scenecut=0", 6, SIZE);
+    let (source, edited) = (dir.path().join("source.mp4"), dir.path().join("edited.mov"));
+    let (source, name) = (source.to_str().unwrap(), edited.to_str().unwrap());
+    // The file begins with the key frame at 2.0 s, and what is shown begins at 2.3 s.
+    tool("ffmpeg", &["-v", "error", "-y", "-ss", "2.3", "-i", source, "-c", "copy", "-t", "3", name]);
+    let mut stream = stream(&edited, Codec::H264);
+    let flags = tool("ffprobe", &["-v", "error", "-show_entries", "packet=flags", "-of", "csv=p=0", name]);
+    let hidden: Vec<bool> = flags.lines().map(|flags| flags.contains('D')).collect();
+    let pre_roll = hidden.iter().take_while(|hidden| **hidden).count();
+    assert!(pre_roll > 0 && hidden[pre_roll..].contains(&true), "{flags}");
+    // As the dispatcher does it: no time is below 0.
+    let least = stream.units.iter().map(|unit| unit.pts).min().unwrap();
+    stream.units.iter_mut().for_each(|unit| unit.pts -= least);
+
+    let keys: Vec<usize> = (0..hidden.len()).filter(|i| stream.units[*i].info.border.is_some()).collect();
+    assert_eq!(keys.len(), 2);
+    let cut = |from: usize, until: usize| {
+        let pre: Vec<usize> = (from..until).take_while(|i| hidden[*i]).collect();
+        let own: Vec<usize> = (from + pre.len()..until).collect();
+        let mut cut = stream.segment(&pre, &own, None);
+        cut.hidden = own.iter().filter(|i| hidden[**i]).map(|i| (i - from) as u32).collect();
+        let shown = own.iter().filter(|i| !hidden[**i]).map(|i| stream.units[*i].pts).min().unwrap();
+        cut.start_us = shown * 1_000_000 / i64::from(stream.time_scale);
+        cut
+    };
+    let cuts = [cut(0, keys[1]), cut(keys[1], hidden.len())];
+    let (clip, file) = clip_of(&[&cuts[0], &cuts[1]]);
+    let (pictures, times) = play(dir.path(), &file);
+    assert_eq!(pictures, stream.pictures);
+    let shown = shown_times(&edited);
+    let last = shown[shown.len() - 1] - shown[0];
+    assert_times(&times, shown.iter().map(|time| time - shown[0]));
+    assert!((clip.duration_us as f64 / 1e6 - last - 0.04).abs() < 0.001, "{} us", clip.duration_us);
+}
+
+/// What is hidden between two segments is decoded and takes no time, and a field that both have is there once.
+#[test]
+fn what_is_hidden_in_between_lasts_no_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let stream = encode(dir.path(), Codec::H264, "bframes=0:keyint=10:min-keyint=10:scenecut=0", 1, SIZE);
+    let mut first = stream.segment(&[], &(0..10).collect::<Vec<_>>(), None);
+    // All but its first two pictures are not shown, and the next segment comes right after those.
+    first.hidden = (2..10).collect();
+    let mut second = stream.segment(&[], &(10..20).collect::<Vec<_>>(), None);
+    second.start_us = first.start_us + 2 * 40_000;
+    let (clip, file) = clip_of(&[&first, &second]);
+    assert_eq!(clip.duration_us, 12 * 40_000);
+    let path = dir.path().join("clip.mp4");
+    std::fs::write(&path, file).unwrap();
+    let mut times: Vec<i64> = shown_times(&path).iter().map(|time| (time * 1000.0).round() as i64).collect();
+    assert_eq!(times.len(), 20);
+    times.dedup();
+    assert_eq!(times, (0..12).map(|n| n * 40).collect::<Vec<_>>());
+
+    // The closing key frame and its neighbour, as if that were its second field, stand in both.
+    let mut first = stream.segment(&[], &(0..12).collect::<Vec<_>>(), None);
+    (first.post_roll, first.hidden) = (Some(10), vec![11]);
+    let second = stream.segment(&[], &(10..20).collect::<Vec<_>>(), None);
+    let (_, file) = clip_of(&[&first, &second]);
+    assert_eq!(play(dir.path(), &file).0, stream.pictures[..20]);
 }

@@ -9,7 +9,7 @@ use detektor_backends::bucket::{Bucket, BucketError};
 use detektor_backends::queue::Message;
 use detektor_contract::names::Work;
 use detektor_contract::{
-    Fate, KeepVideo, KeptVideo, Marker, ObjectKey, Outcome, OutcomeBody, Payload, SegmentJob, SegmentResult,
+    Fate, KeepVideo, KeptVideo, Marker, MediaInfo, ObjectKey, Outcome, OutcomeBody, Payload, SegmentJob, SegmentResult,
     ShedReason, SnapshotRef, wire,
 };
 use detektor_runtime::blocking::{StartError, Workers};
@@ -161,7 +161,8 @@ impl Detect {
         if keep {
             let key = ObjectKey::video(&job.id);
             within(progress, "the segment's video", self.bucket.put(&key, video)).await?;
-            kept = Some(KeptVideo { key, pre_roll: job.media.pre_roll, post_roll: job.media.post_roll });
+            let MediaInfo { pre_roll, post_roll, ref hidden, .. } = job.media;
+            kept = Some(KeptVideo { key, pre_roll, post_roll, hidden: hidden.clone() });
         }
         Ok(SegmentResult {
             span: job.span,

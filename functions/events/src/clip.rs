@@ -110,6 +110,7 @@ fn plan(found: &[(Stored, SegmentIndex)]) -> Result<Film, MediaError> {
             start_us: span.start.0,
             pre_roll: video.pre_roll,
             post_roll: video.post_roll,
+            hidden: &video.hidden,
         })
         .collect();
     let clip = Clip::plan(&segments)?;

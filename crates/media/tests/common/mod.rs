@@ -32,6 +32,7 @@ pub struct Cut {
     pub start_us: i64,
     pub pre_roll: u32,
     pub post_roll: Option<u32>,
+    pub hidden: Vec<u32>,
 }
 
 /// Standard output of a tool that must succeed and say nothing on standard error.
@@ -70,22 +71,33 @@ pub fn shown_times(file: &Path) -> Vec<f64> {
 /// Encodes `seconds` of a moving test picture, 25 a second, 320x180 unless `size` says otherwise.
 pub fn encode(dir: &Path, codec: Codec, params: &str, seconds: u32, size: &str) -> Stream {
     let source = dir.join("source.mp4");
-    let raw = dir.join("source.raw");
-    let (encoder, option, format, filter) = match codec {
-        Codec::H264 => ("libx264", "-x264-params", "h264", "h264_mp4toannexb"),
-        Codec::H265 => ("libx265", "-x265-params", "hevc", "hevc_mp4toannexb"),
+    let (encoder, option) = match codec {
+        Codec::H264 => ("libx264", "-x264-params"),
+        Codec::H265 => ("libx265", "-x265-params"),
     };
     let params = if codec == Codec::H265 { format!("log-level=none:{params}") } else { params.to_owned() };
     let picture = format!("testsrc2=size={size}:rate=25:duration={seconds}");
-    let (source_path, raw_path) = (source.to_str().unwrap(), raw.to_str().unwrap());
+    let source_path = source.to_str().unwrap();
     let mut args = vec!["-v", "error", "-y", "-f", "lavfi", "-i", &picture, "-c:v", encoder, "-preset", "veryfast"];
     args.extend(["-pix_fmt", "yuv420p", "-threads", "1", option, &params, source_path]);
     tool("ffmpeg", &args);
-    tool("ffmpeg", &["-v", "error", "-y", "-i", source_path, "-c", "copy", "-bsf:v", filter, "-f", format, raw_path]);
-    let times = tool("ffprobe", &["-v", "error", "-show_entries", "packet=pts", "-of", "csv=p=0", source_path]);
+    stream(&source, codec)
+}
+
+/// A file's video as it lies there, also what an edit list hides.
+pub fn stream(source: &Path, codec: Codec) -> Stream {
+    let (format, filter) = match codec {
+        Codec::H264 => ("h264", "h264_mp4toannexb"),
+        Codec::H265 => ("hevc", "hevc_mp4toannexb"),
+    };
+    let raw = source.with_extension("raw");
+    let (source_path, raw_path) = (source.to_str().unwrap(), raw.to_str().unwrap());
+    let input = ["-v", "error", "-y", "-ignore_editlist", "1", "-i", source_path];
+    tool("ffmpeg", &[&input[..], &["-c", "copy", "-bsf:v", filter, "-f", format, raw_path]].concat());
+    let probe = |entry: &str| tool("ffprobe", &["-v", "error", "-show_entries", entry, "-of", "csv=p=0", source_path]);
+    let times = probe("packet=pts");
     let times: Vec<i64> = times.lines().map(|line| line.trim_end_matches(',').parse().unwrap()).collect();
-    let scale = tool("ffprobe", &["-v", "error", "-show_entries", "stream=time_base", "-of", "csv=p=0", source_path]);
-    let time_scale = scale.trim().trim_start_matches("1/").parse().unwrap();
+    let time_scale = probe("stream=time_base").trim().trim_start_matches("1/").parse().unwrap();
 
     let mut sets = ParameterSets::new(codec);
     let access_units = access_units(codec, &std::fs::read(&raw).unwrap());
@@ -96,7 +108,7 @@ pub fn encode(dir: &Path, codec: Codec, params: &str, seconds: u32, size: &str) 
         let info = classify(&sets, &data);
         units.push(Unit { data, pts, info });
     }
-    Stream { sets, time_scale, units, pictures: picture_hashes(&source) }
+    Stream { sets, time_scale, units, pictures: picture_hashes(source) }
 }
 
 /// Cuts a raw stream before each NAL unit that can only begin an access unit (H.264, 7.4.1.2.3; H.265, 7.4.2.4.4).
@@ -142,7 +154,7 @@ impl Stream {
         let index = SegmentIndex::read(&written.video).unwrap();
         let first = own.iter().map(|i| self.units[*i].pts).min().unwrap();
         let start_us = first * 1_000_000 / i64::from(self.time_scale);
-        Cut { written, index, start_us, pre_roll: pre.len() as u32, post_roll }
+        Cut { written, index, start_us, pre_roll: pre.len() as u32, post_roll, hidden: Vec::new() }
     }
 
     /// Cuts at every border; leading pictures go to the segment that the border closes.

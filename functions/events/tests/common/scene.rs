@@ -91,8 +91,12 @@ impl Scene {
         let frames: Vec<Frame> = (0..RATE).map(|i| Frame { at: at(i), fate: fate(i, at(i)) }).collect();
         let any = |frame: &Frame| matches!(&frame.fate, Fate::Detected(seen) if !seen.is_empty());
         let kept: Vec<u32> = (0..RATE).filter(|i| any(&frames[*i as usize])).collect();
-        let video =
-            (keep && !kept.is_empty()).then(|| KeptVideo { key: ObjectKey::video(&id), pre_roll: 0, post_roll: None });
+        let video = (keep && !kept.is_empty()).then(|| KeptVideo {
+            key: ObjectKey::video(&id),
+            pre_roll: 0,
+            post_roll: None,
+            hidden: Vec::new(),
+        });
         let kept = if keep { kept } else { Vec::new() };
         let snapshot = |frame: u32| SnapshotRef { frame, key: ObjectKey::snapshot(&id, frame) };
         self.result(span, frames, kept.into_iter().map(snapshot).collect(), video);
