@@ -47,6 +47,9 @@ async fn print<T>(
     let data = Embedded::open_read_only(&args.data.data_dir)
         .await
         .with_context(|| format!("{} cannot be read", args.data.data_dir.display()))?;
+    if data.store().reindex_pending().await? {
+        eprintln!("detektor: this is not all: the event store has yet to be made from the bucket (`detektor reindex`)");
+    }
     let mut views = read(data.store(), args.camera);
     let mut out = BufWriter::new(io::stdout().lock());
     while let Some(view) = views.try_next().await? {

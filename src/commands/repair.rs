@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::Context;
 use detektor_backends::embedded::{Embedded, Options};
 use detektor_contract::OutcomeBody;
-use detektor_merge::replay as replay_store;
+use detektor_merge::{Damaged, Kept, replay as replay_store, unreadable};
 
 use crate::cli::{DataArgs, ReplayArgs};
 use crate::run::{PARTITION, progress};
@@ -22,8 +22,12 @@ pub async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
     for (id, reason) in &done.failed {
         eprintln!("detektor: {id} cannot be replayed: {reason}");
     }
+    for (key, reason) in &done.unreadable {
+        eprintln!("detektor: {key} in the bucket cannot be read: {reason}");
+    }
     println!("{} queued again; `detektor run` over the same data directory works on them", done.queued.len());
-    anyhow::ensure!(done.failed.is_empty(), "{} cannot be replayed", done.failed.len());
+    let left = done.failed.len() + done.unreadable.len();
+    anyhow::ensure!(left == 0, "{left} cannot be replayed");
     Ok(())
 }
 
@@ -37,6 +41,15 @@ async fn list(args: ReplayArgs) -> anyhow::Result<()> {
             writeln!(out, "{}  {frames} frames, tried {tries} times: {}", outcome.id, tombstone.error)?;
         }
     }
+    for (key, kept) in unreadable(&*data.bucket()).await? {
+        match kept {
+            Kept::Readable(_, id, _) if args.camera.as_ref().is_none_or(|only| *only == id.camera) => {
+                writeln!(out, "{id}  could not be read when it came, and can now: {key}")?;
+            }
+            Kept::Unreadable(reason) if args.camera.is_none() => writeln!(out, "{key}  cannot be read: {reason}")?,
+            Kept::Readable(..) | Kept::Unreadable(_) => {}
+        }
+    }
     Ok(())
 }
 
@@ -46,6 +59,12 @@ pub async fn reindex(args: DataArgs) -> anyhow::Result<()> {
     let done = progress::reindex(&*data.store(), &*data.bucket()).await;
     data.close().await;
     let done = done?;
+    for Damaged { key, lost, error } in &done.damaged {
+        eprintln!(
+            "detektor: {key}: {lost} in it cannot be read and {} left out: {error}",
+            if *lost == 1 { "is" } else { "are" }
+        );
+    }
     println!("{} outcomes of {} cameras, from {} log objects", done.outcomes, done.cameras, done.objects);
     Ok(())
 }

@@ -13,7 +13,7 @@ use detektor_contract::names::{Queue, Work};
 use detektor_detect::Detect;
 use detektor_dispatcher::{CameraConfig, CameraReport, Dispatcher};
 use detektor_events::{Api, Tokens, router};
-use detektor_merge::{DeadLetters, EventObjects, InFlight, Merge, MergeConfig};
+use detektor_merge::{Damaged, DeadLetters, EventObjects, InFlight, Merge, MergeConfig};
 use detektor_runtime::http::Server;
 use detektor_runtime::task::Supervisor;
 use detektor_runtime::{Handler, Health, Host, HostConfig, Listen, Metrics};
@@ -66,7 +66,10 @@ impl App {
         let (store, bucket, queues) = (data.store(), data.bucket(), data.queues());
         if store.reindex_pending().await? {
             let anew = progress::reindex(&*store, &*bucket).await;
-            anew.context("making the event store anew from the bucket")?;
+            let anew = anew.context("making the event store anew from the bucket")?;
+            for Damaged { key, lost, error } in &anew.damaged {
+                tracing::warn!(%key, lost, error, "an object in the bucket cannot be read as a whole");
+            }
         }
         let (metrics, health) = (Metrics::new(), Health::new());
         let mut supervisor = Supervisor::new(shutdown.clone());

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A text that is no valid name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,6 +15,9 @@ pub enum InvalidId {
     /// A segment id that is not `camera/epoch/sequence`.
     #[error("segment id {0:?}: expected camera/epoch/sequence")]
     Segment(String),
+    /// An epoch or sequence number that not everybody can hold.
+    #[error("number {0}: expected at most {MOST}")]
+    Number(u64),
     /// A digest that is not 32 hexadecimal digits.
     #[error("digest {0:?}: expected 32 lower-case hexadecimal digits")]
     Digest(String),
@@ -74,10 +78,32 @@ impl fmt::Display for CameraId {
     }
 }
 
+/// The largest epoch and sequence number that is read: every JSON reader holds it exactly, and in a database there is
+/// room above it for the next.
+pub const MOST: u64 = (1 << 53) - 1;
+
+/// Reads an epoch or a sequence number.
+fn number(number: u64) -> Result<u64, InvalidId> {
+    if number <= MOST { Ok(number) } else { Err(InvalidId::Number(number)) }
+}
+
 /// One unbroken holding of a camera by one dispatcher, or one content and loop of a file. Rises within a camera.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "u64", into = "u64")]
 pub struct Epoch(pub u64);
+
+impl TryFrom<u64> for Epoch {
+    type Error = InvalidId;
+    fn try_from(epoch: u64) -> Result<Self, InvalidId> {
+        number(epoch).map(Self)
+    }
+}
+
+impl From<Epoch> for u64 {
+    fn from(epoch: Epoch) -> u64 {
+        epoch.0
+    }
+}
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,7 +134,12 @@ pub struct SegmentId {
     /// The holding it was cut in.
     pub epoch: Epoch,
     /// Its number within the epoch.
+    #[serde(deserialize_with = "sequence")]
     pub sequence: Sequence,
+}
+
+fn sequence<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sequence, D::Error> {
+    number(u64::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
 impl SegmentId {
@@ -136,8 +167,8 @@ impl FromStr for SegmentId {
         };
         Ok(Self {
             camera: CameraId::new(camera)?,
-            epoch: Epoch(epoch.parse().map_err(|_| bad())?),
-            sequence: sequence.parse().map_err(|_| bad())?,
+            epoch: epoch.parse::<u64>().map_err(|_| bad())?.try_into()?,
+            sequence: number(sequence.parse().map_err(|_| bad())?)?,
         })
     }
 }
@@ -273,6 +304,13 @@ mod tests {
         assert_eq!(id.to_string(), "gate/17/3");
         assert!("gate/17".parse::<SegmentId>().is_err());
         assert!("gate/17/3/4".parse::<SegmentId>().is_err());
+        for n in [MOST, MOST + 1, 1 << 63, u64::MAX] {
+            let json = format!(r#"{{"camera":"gate","epoch":1,"sequence":{n}}}"#);
+            assert_eq!(serde_json::from_str::<SegmentId>(&json).is_ok(), n == MOST, "{n}");
+            assert_eq!(serde_json::from_str::<Epoch>(&n.to_string()).is_ok(), n == MOST, "{n}");
+            assert_eq!(format!("gate/1/{n}").parse::<SegmentId>().is_ok(), n == MOST, "{n}");
+            assert_eq!(format!("gate/{n}/1").parse::<SegmentId>().is_ok(), n == MOST, "{n}");
+        }
         let digest = Digest::of(b"x");
         assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
         assert!("0G".repeat(16).parse::<Digest>().is_err());

@@ -21,9 +21,10 @@ impl ObjectKey {
     pub const LOG: &'static str = "log/";
     /// Everything below it is quarantined.
     pub const QUARANTINE: &'static str = "quarantine/";
+    /// Everything below it is a quarantined message that could not be read. No camera's name begins with `_`.
+    pub const UNREADABLE: &'static str = "quarantine/_unreadable/";
     /// Everything below it is a closed event.
     pub const EVENTS: &'static str = "events/";
-
     /// Everything below it says what an epoch is.
     pub const EPOCHS: &'static str = "epochs/";
 
@@ -85,6 +86,12 @@ impl ObjectKey {
         Self(format!("{}{}/{day}/{}.json", Self::EVENTS, event.camera, event.id))
     }
 
+    /// Whose object this is, where it is a closed event's.
+    pub fn event_id(&self) -> Option<EventId> {
+        let (_, name) = self.0.strip_prefix(Self::EVENTS)?.rsplit_once('/')?;
+        name.strip_suffix(".json")?.parse().ok()
+    }
+
     /// What an epoch of a replayable source is; see [`crate::EpochRecord`].
     pub fn epoch(camera: &CameraId, epoch: Epoch) -> Self {
         Self(format!("{}{camera}/{:020}.json", Self::EPOCHS, epoch.0))
@@ -103,7 +110,7 @@ impl ObjectKey {
 
     /// A message that failed for good and is no job that can be read.
     pub fn quarantine_unreadable(body: Digest) -> Self {
-        Self(format!("{}unreadable/{body}.bin", Self::QUARANTINE))
+        Self(format!("{}{body}.bin", Self::UNREADABLE))
     }
 
     /// The prefix of one camera's video.
@@ -183,5 +190,14 @@ mod tests {
         }
         let key = ObjectKey::video(&"gate/1/2".parse().unwrap());
         assert_eq!(ObjectKey::parse(key.as_str()).unwrap(), key);
+    }
+
+    #[test]
+    fn an_events_object_names_it() {
+        let id = |key: &str| ObjectKey::parse(key).unwrap().event_id().map(String::from);
+        assert_eq!(id("events/gate/2026-11-24/gate.1.2.3.0.json").as_deref(), Some("gate.1.2.3.0"));
+        for other in ["video/gate/gate.1.2.3.0.json", "events/gate/gate.1.2.3.0", "events/gate/notes.json"] {
+            assert_eq!(id(other), None, "{other}");
+        }
     }
 }

@@ -215,7 +215,7 @@ impl DetectionView {
         Some(Self {
             camera: outcome.id.camera.to_string(),
             epoch,
-            frame: result.span.first_frame + index as u64,
+            frame: result.span.first_frame.saturating_add(index as u64),
             time_s: frame.at.seconds(),
             clock: result.span.clock,
             objects: objects.iter().map(ObjectView::from).collect(),

@@ -28,5 +28,5 @@ pub use in_flight::InFlight;
 pub use latency::{Latencies, Percentiles};
 pub use merge::{Merge, MergeConfig, Now};
 pub use objects::EventObjects;
-pub use reindex::{Reindexed, reindex};
-pub use replay::{Replayed, replay};
+pub use reindex::{Damaged, Reindexed, reindex};
+pub use replay::{Kept, Replayed, replay, unreadable};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use detektor_backends::bucket::Bucket;
 use detektor_backends::store::{EventStore, PendingObject};
+use detektor_contract::Event;
 use detektor_runtime::retry::{Policy, RetryError, retry};
 use futures::{StreamExt, TryStreamExt};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,12 @@ use crate::error::{Doing, MergeError};
 const PAGE: u32 = 64;
 /// Objects on their way at once.
 const AT_ONCE: usize = 8;
+
+/// What an event's object holds.
+pub(crate) fn body(event: &Event) -> Bytes {
+    // Plain data with string keys: there is nothing in it that JSON cannot hold.
+    serde_json::to_vec(event).unwrap_or_default().into()
+}
 
 /// Keeps the events' objects as the store's outbox says: a closed event is there, a withdrawn one is not.
 pub struct EventObjects {
@@ -39,11 +46,7 @@ impl EventObjects {
 
     async fn write(&self, object: &PendingObject) -> Result<(), MergeError> {
         match &object.body {
-            Some(event) => {
-                // Plain data with string keys: there is nothing in it that JSON cannot hold.
-                let json = Bytes::from(serde_json::to_vec(event).unwrap_or_default());
-                self.bucket.put(&object.key, json).await.doing("writing an event's object")
-            }
+            Some(event) => self.bucket.put(&object.key, body(event)).await.doing("writing an event's object"),
             None => self.bucket.delete(&object.key).await.doing("removing an event's object"),
         }
     }

@@ -4,20 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 
 use bytes::Bytes;
-use detektor_backends::bucket::{Bucket, Listed};
-use detektor_backends::store::EventStore;
-use detektor_contract::{CameraId, EpochRecord, ObjectKey, Outcome};
-use futures::stream::TryChunksError;
+use detektor_backends::bucket::{Bucket, BucketError, Listed};
+use detektor_backends::store::{EventCursor, EventFilter, EventStore, Order};
+use detektor_contract::{CameraId, EpochRecord, Event, EventState, ObjectKey, Outcome};
+use futures::stream::{self, TryChunksError};
 use futures::{Stream, StreamExt, TryStreamExt};
 
 use crate::advance::{self, Holes};
 use crate::error::{Doing, MergeError};
-use crate::log;
+use crate::{log, objects};
 
 /// Objects read ahead.
 const READ_AHEAD: usize = 16;
 /// Epochs restored in one transaction.
 const EPOCHS_AT_ONCE: usize = 64;
+/// Events read at a time.
+const EVENTS_AT_ONCE: u32 = 256;
 
 /// What a reindex found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,12 +32,26 @@ pub struct Reindexed {
     pub cameras: u64,
     /// Epochs whose meaning the bucket knows.
     pub epochs: u64,
-    /// Objects that hold lines which cannot be read (their other lines count), and records of epochs that cannot.
-    pub damaged: Vec<ObjectKey>,
+    /// Event objects that were missing, not as the event says, or of no event.
+    pub corrected: u64,
+    /// Objects that cannot be read as a whole.
+    pub damaged: Vec<Damaged>,
+}
+
+/// An object of which something cannot be read. It costs that, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// Which object.
+    pub key: ObjectKey,
+    /// How many outcomes, or records of an epoch, are lost with it.
+    pub lost: u64,
+    /// What is wrong with the first of them.
+    pub error: String,
 }
 
 /// Empties the event store and fills it from the bucket: the same events and ledger, the same epochs for files, and readers
-/// are told nothing but to begin anew. Segments that have outcomes count as published. Nothing else may merge meanwhile.
+/// are told nothing but to begin anew. Segments that have outcomes count as published, and events have their objects.
+/// What cannot be read costs itself and nothing else. Nothing else may merge meanwhile.
 /// Until it is through the store says that a reindex is pending ([`EventStore::reindex_pending`]); one that broke off is
 /// simply run again. `progress` is called after every object.
 pub async fn reindex(
@@ -47,14 +63,19 @@ pub async fn reindex(
     let mut found = Reindexed::default();
     epochs(store, bucket, &mut found).await?;
     let mut cameras: BTreeSet<CameraId> = BTreeSet::new();
-    let mut objects = pin!(objects(bucket, ObjectKey::LOG));
-    while let Some((key, body)) = objects.try_next().await? {
-        let lines: Vec<Result<Outcome, _>> = log::outcomes(&body).collect();
-        if lines.iter().any(Result::is_err) {
-            tracing::warn!(%key, "a log object holds lines that cannot be read");
-            found.damaged.push(key);
+    let mut logged = pin!(every_object(bucket, ObjectKey::LOG));
+    while let Some((key, body)) = logged.try_next().await? {
+        let mut outcomes = Vec::new();
+        let mut errors = Vec::new();
+        for line in log::outcomes(&body) {
+            match line {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error) => errors.push(error),
+            }
         }
-        let outcomes: Vec<Outcome> = lines.into_iter().flatten().collect();
+        if let Some(error) = errors.first() {
+            found.damaged.push(Damaged { key, lost: errors.len() as u64, error: error.to_string() });
+        }
         put(store, &outcomes).await?;
         cameras.extend(outcomes.iter().map(|outcome| outcome.id.camera.clone()));
         found.objects += 1;
@@ -65,12 +86,13 @@ pub async fn reindex(
     for camera in &cameras {
         fold(store, camera).await?;
     }
+    found.corrected = correct_objects(store, bucket).await?;
     store.end_reindex().await.doing("ending a reindex")?;
     Ok(found)
 }
 
 /// Every object below a prefix.
-fn objects(bucket: &dyn Bucket, prefix: &str) -> impl Stream<Item = Result<(ObjectKey, Bytes), MergeError>> {
+fn every_object(bucket: &dyn Bucket, prefix: &str) -> impl Stream<Item = Result<(ObjectKey, Bytes), MergeError>> {
     let get = move |listed: Listed| async move {
         let body = bucket.get(&listed.key).await.doing("reading the bucket")?;
         Ok((listed.key, body))
@@ -81,18 +103,20 @@ fn objects(bucket: &dyn Bucket, prefix: &str) -> impl Stream<Item = Result<(Obje
 
 /// Gives the store back what its epochs are.
 async fn epochs(store: &dyn EventStore, bucket: &dyn Bucket, found: &mut Reindexed) -> Result<(), MergeError> {
-    let mut chunks = pin!(objects(bucket, ObjectKey::EPOCHS).try_chunks(EPOCHS_AT_ONCE));
+    let mut chunks = pin!(every_object(bucket, ObjectKey::EPOCHS).try_chunks(EPOCHS_AT_ONCE));
     while let Some(chunk) = chunks.try_next().await.map_err(|TryChunksError(_, error)| error)? {
         let mut records = Vec::with_capacity(chunk.len());
         for (key, body) in chunk {
-            match EpochRecord::from_json(&body) {
-                Ok(record) if record.key() == key => records.push(record),
-                // Its content gets another epoch when it is next seen, above all that are known.
-                Ok(_) | Err(_) => {
-                    tracing::warn!(%key, "an epoch's record cannot be read");
-                    found.damaged.push(key);
+            // Where it cannot be read, its content gets another epoch when it is next seen, above all that are known.
+            let error = match EpochRecord::from_json(&body) {
+                Ok(record) if record.key() == key => {
+                    records.push(record);
+                    continue;
                 }
-            }
+                Ok(record) => format!("it is the record of {}", record.key()),
+                Err(error) => error.to_string(),
+            };
+            found.damaged.push(Damaged { key, lost: 1, error });
         }
         store.restore_epochs(&records).await.doing("restoring epochs")?;
         found.epochs += records.len() as u64;
@@ -122,4 +146,55 @@ async fn fold(store: &dyn EventStore, camera: &CameraId) -> Result<(), MergeErro
             return Ok(());
         }
     }
+}
+
+/// Makes the events' objects what the events say, where they are not: the outbox that knew what was pending may be gone.
+/// Answers how many that were. What is as it should be is not written again, for who listens to the bucket would hear of it.
+async fn correct_objects(store: &dyn EventStore, bucket: &dyn Bucket) -> Result<u64, MergeError> {
+    let mut corrected = 0;
+    let mut after: Option<EventCursor> = None;
+    let all = EventFilter::default();
+    loop {
+        let page =
+            store.events(&all, Order::Ascending, after.as_ref(), EVENTS_AT_ONCE).await.doing("reading events")?;
+        let written: Vec<_> = page.iter().map(|stored| write_object(bucket, &stored.event)).collect();
+        let written: Vec<bool> = stream::iter(written).buffered(READ_AHEAD).try_collect().await?;
+        corrected += written.into_iter().filter(|written| *written).count() as u64;
+        match page.last() {
+            Some(last) if page.len() == EVENTS_AT_ONCE as usize => {
+                after = Some(EventCursor { start: last.event.start, id: last.event.id.clone() });
+            }
+            Some(_) | None => break,
+        }
+    }
+    let mut listed = pin!(bucket.list(ObjectKey::EVENTS));
+    while let Some(Listed { key, .. }) = listed.try_next().await.doing("listing the bucket")? {
+        let Some(id) = key.event_id() else { continue };
+        let event = store.event(&id).await.doing("reading an event")?;
+        let belongs = event.is_some_and(|stored| is_over(&stored.event) && ObjectKey::event(&stored.event) == key);
+        if !belongs {
+            bucket.delete(&key).await.doing("removing an event's object")?;
+            corrected += 1;
+        }
+    }
+    Ok(corrected)
+}
+
+fn is_over(event: &Event) -> bool {
+    matches!(event.state, EventState::Closed(_))
+}
+
+/// Whether the object of an event that is over had to be written.
+async fn write_object(bucket: &dyn Bucket, event: &Event) -> Result<bool, MergeError> {
+    if !is_over(event) {
+        return Ok(false);
+    }
+    let (key, body) = (ObjectKey::event(event), objects::body(event));
+    match bucket.get(&key).await {
+        Ok(there) if there == body => return Ok(false),
+        Ok(_) | Err(BucketError::NotFound(_)) => {}
+        Err(error) => return Err(error).doing("reading an event's object"),
+    }
+    bucket.put(&key, body).await.doing("writing an event's object")?;
+    Ok(true)
 }

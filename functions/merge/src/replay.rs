@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use detektor_backends::bucket::Bucket;
+use bytes::Bytes;
+use detektor_backends::bucket::{Bucket, Listed};
 use detektor_backends::queue::{Message, Queues};
 use detektor_backends::store::EventStore;
 use detektor_contract::names::{Queue, Work};
-use detektor_contract::wire::{decode_job, encode_job};
-use detektor_contract::{CameraId, Outcome, OutcomeBody, SegmentId};
+use detektor_contract::wire::{WireError, decode_job, decode_outcome, encode_job};
+use detektor_contract::{CameraId, ObjectKey, Outcome, OutcomeBody, SegmentId};
 use detektor_runtime::chain;
+use futures::TryStreamExt;
 
 use crate::error::{Doing, MergeError};
 
@@ -19,11 +21,14 @@ pub struct Replayed {
     pub queued: Vec<SegmentId>,
     /// Segments that cannot be, and why.
     pub failed: Vec<(SegmentId, String)>,
+    /// Messages that this release cannot read either, and why.
+    pub unreadable: Vec<(ObjectKey, String)>,
 }
 
 /// Puts every quarantined segment back into its detect queue, as the next generation: its result wins over the tombstone.
-/// To replay twice queues the same again, and changes nothing. `only`: of one camera, or of all. `partition`: which one a
-/// camera's work goes to.
+/// To replay twice queues the same again, and changes nothing. Messages that nobody could read when they came, jobs or
+/// outcomes, go back into their queue as they are if this release reads them. `only`: of one camera, or of all (what
+/// cannot be read is nobody's). `partition`: which one a camera's work goes to.
 pub async fn replay(
     store: &dyn EventStore,
     bucket: &dyn Bucket,
@@ -46,7 +51,49 @@ pub async fn replay(
             Err(error) => replayed.failed.push((id, error)),
         }
     }
+    for (key, kept) in unreadable(bucket).await? {
+        match kept {
+            Kept::Readable(work, id, body) if only.is_none_or(|camera| *camera == id.camera) => {
+                let message = Message { body, ..Message::default() };
+                queues
+                    .publish(Queue::Work(work, partition(&id.camera)), vec![message])
+                    .await
+                    .doing("queueing again")?;
+                bucket.delete(&key).await.doing("removing what was kept")?;
+                replayed.queued.push(id);
+            }
+            Kept::Readable(..) => {}
+            Kept::Unreadable(error) if only.is_none() => replayed.unreadable.push((key, error)),
+            Kept::Unreadable(_) => {}
+        }
+    }
     Ok(replayed)
+}
+
+/// A message that could not be read when it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// This release reads it: which work it is, about which segment, and the message.
+    Readable(Work, SegmentId, Bytes),
+    /// Nor can this release; why.
+    Unreadable(String),
+}
+
+/// The messages that could not be read when they came, with what this release makes of them.
+pub async fn unreadable(bucket: &dyn Bucket) -> Result<Vec<(ObjectKey, Kept)>, MergeError> {
+    let listed: Vec<Listed> = bucket.list(ObjectKey::UNREADABLE).try_collect().await.doing("listing the quarantine")?;
+    let mut found = Vec::with_capacity(listed.len());
+    for Listed { key, .. } in listed {
+        let body = bucket.get(&key).await.doing("reading what was kept")?;
+        let kept = match (decode_outcome(&body), decode_job(&body)) {
+            (Ok(outcome), _) => Kept::Readable(Work::Merge, outcome.id, body),
+            (_, Ok(job)) => Kept::Readable(Work::Detect, job.id, body),
+            // Of what is neither, the outcome's error says as much; of a job, its own.
+            (Err(WireError::Kind { .. }), Err(error)) | (Err(error), Err(_)) => Kept::Unreadable(chain(&error)),
+        };
+        found.push((key, kept));
+    }
+    Ok(found)
 }
 
 /// The kept job, one generation on.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use detektor_backends::queue::Message;
 use detektor_contract::names::{HEADER_ATTEMPTS, HEADER_ERROR, Queue, Work};
-use detektor_contract::wire::{decode_job, decode_outcome, encode_job};
+use detektor_contract::wire::{decode_job, decode_outcome, encode_job, encode_outcome};
 use detektor_contract::*;
-use detektor_merge::{DeadLetters, replay};
+use detektor_merge::{DeadLetters, Replayed, replay};
 use detektor_runtime::Output;
 use support::footage::{Footage, seen};
 use support::{World, call, camera, merge};
@@ -108,4 +108,37 @@ async fn what_cannot_be_read_is_kept_as_it_is() {
     let keys = world.keys(ObjectKey::QUARANTINE).await;
     assert_eq!(keys, [ObjectKey::quarantine_unreadable(Digest::of(&rubbish))]);
     assert_eq!(world.bucket().get(&keys[0]).await.unwrap(), rubbish);
+    let queues = world.embedded.queues();
+    let replayed = replay(&*world.store(), &*world.bucket(), &queues, None, |_| 0).await.unwrap();
+    assert_eq!((replayed.queued, replayed.unreadable.len()), (vec![], 1));
+    assert_eq!(replayed.unreadable[0].0, keys[0]);
+    let only = Some(&camera());
+    let replayed = replay(&*world.store(), &*world.bucket(), &queues, only, |_| 0).await.unwrap();
+    assert_eq!(replayed.unreadable, [], "it is nobody's");
+    assert_eq!(world.keys(ObjectKey::QUARANTINE).await, keys, "it is kept");
+}
+
+#[tokio::test]
+async fn what_a_newer_release_reads_is_queued_again_as_it_is() {
+    let world = World::new().await;
+    let mut footage = Footage::live();
+    footage.looks(2.0, |_| vec![]);
+    let outcome = footage.outcomes[0].clone();
+    let job = job(&footage.outcomes[1]);
+    let bodies = [encode_outcome(&outcome), encode_job(&job)];
+    for body in &bodies {
+        let key = ObjectKey::quarantine_unreadable(Digest::of(body));
+        world.bucket().put(&key, body.clone()).await.unwrap();
+    }
+    let queues = world.embedded.queues();
+    let other = CameraId::new("other").unwrap();
+    let replayed = replay(&*world.store(), &*world.bucket(), &queues, Some(&other), |_| 7).await.unwrap();
+    assert_eq!((replayed, world.keys(ObjectKey::UNREADABLE).await.len()), (Replayed::default(), 2));
+    let replayed = replay(&*world.store(), &*world.bucket(), &queues, None, |_| 7).await.unwrap();
+    assert_eq!((replayed.queued.len(), replayed.unreadable), (2, vec![]));
+    for (work, body) in [Work::Merge, Work::Detect].into_iter().zip(&bodies) {
+        let consumer = queues.consume(&[Queue::Work(work, 7)], 1).await.unwrap();
+        assert_eq!(consumer.receive().await.unwrap().message.body, body);
+    }
+    assert_eq!(world.keys(ObjectKey::UNREADABLE).await, []);
 }

@@ -114,10 +114,82 @@ async fn an_epoch_whose_record_is_damaged_is_nobody_elses() {
     world.bucket().put(&elsewhere, copy).await.unwrap();
     let world = world.without_database().await;
     let found = world.reindex().await;
-    assert_eq!((found.epochs, found.damaged), (1, vec![key, elsewhere]));
+    let damaged: Vec<_> = found.damaged.into_iter().map(|damaged| (damaged.key, damaged.lost)).collect();
+    assert_eq!((found.epochs, damaged), (1, vec![(key, 1), (elsewhere, 1)]));
     world.agrees_with(&project(&camera(), &all)).await;
     assert_eq!(world.begin(file(b"other", 0)).await, Epoch(3));
     assert_eq!(world.begin(file(b"first", 0)).await, Epoch(1));
+}
+
+#[tokio::test]
+async fn an_outcome_that_cannot_be_used_costs_itself_only() {
+    let (world, mut all) = two_contents().await;
+    let log = world.keys(ObjectKey::LOG).await;
+    let body = world.bucket().get(&log[0]).await.unwrap();
+    let mut lines: Vec<String> = String::from_utf8(body.to_vec()).unwrap().lines().map(str::to_owned).collect();
+    let lost: Outcome = serde_json::from_str(&lines[1]).unwrap();
+    let number = |name: &str, n: u64| format!("\"{name}\":{n}");
+    lines[1] = lines[1].replace(&number("epoch", lost.id.epoch.0), &number("epoch", 1 << 63));
+    lines.push(lines[0].replace("\"sequence\":", "\"sequence\":98765432109876543"));
+    lines.push("{".to_owned());
+    let damaged = ObjectKey::log(Digest::of(b"damaged"));
+    world.bucket().delete(&log[0]).await.unwrap();
+    world.bucket().put(&damaged, lines.join("\n").into()).await.unwrap();
+
+    let world = world.without_database().await;
+    let found = world.reindex().await;
+    assert_eq!(found.damaged.len(), 1, "{:?}", found.damaged);
+    assert_eq!((&found.damaged[0].key, found.damaged[0].lost), (&damaged, 3));
+    assert!(found.damaged[0].error.contains("9223372036854775808"), "{:?}", found.damaged);
+    assert!(!world.store().reindex_pending().await.unwrap());
+    all.retain(|outcome| outcome.id != lost.id);
+    world.agrees_with(&project(&camera(), &all)).await;
+}
+
+/// The events' objects and what they hold.
+async fn event_objects(world: &World) -> Vec<(ObjectKey, Bytes)> {
+    let mut objects = Vec::new();
+    for key in world.keys(ObjectKey::EVENTS).await {
+        let body = world.bucket().get(&key).await.unwrap();
+        objects.push((key, body));
+    }
+    objects
+}
+
+#[tokio::test]
+async fn every_event_has_its_object_after_a_reindex_whatever_was_pending() {
+    let (world, _) = two_contents().await;
+    // Nothing was relayed before the database went.
+    assert_eq!(event_objects(&world).await, []);
+    let world = world.without_database().await;
+    let closed: Vec<Event> = {
+        let found = world.reindex().await;
+        let events = world.listed().await.into_iter().map(|stored| stored.event);
+        let closed: Vec<Event> = events.filter(|event| matches!(event.state, EventState::Closed(_))).collect();
+        assert_eq!(found.corrected, closed.len() as u64);
+        closed
+    };
+    let objects = event_objects(&world).await;
+    let read: Vec<Event> = objects.iter().map(|(_, body)| serde_json::from_slice(body).unwrap()).collect();
+    assert!(!closed.is_empty() && read.len() == closed.len());
+    assert!(closed.iter().all(|event| read.contains(event)));
+
+    // One is of an older revision, one of an event that there is not; what is nobody's stays.
+    let (key, body) = &objects[0];
+    let mut older = read[0].clone();
+    older.looks += 1;
+    world.bucket().put(key, serde_json::to_vec(&older).unwrap().into()).await.unwrap();
+    let gone = ObjectKey::parse("events/gate/media/gate.1.99.0.0.json").unwrap();
+    let notes = ObjectKey::parse("events/notes").unwrap();
+    for stray in [&gone, &notes] {
+        world.bucket().put(stray, Bytes::from_static(b"{}")).await.unwrap();
+    }
+    let world = world.without_database().await;
+    assert_eq!(world.reindex().await.corrected, 2);
+    assert_eq!(world.bucket().get(key).await.unwrap(), body);
+    assert_eq!(world.keys(ObjectKey::EVENTS).await.len(), objects.len() + 1);
+    // What is as it should be is not written again.
+    assert_eq!(world.reindex().await.corrected, 0);
 }
 
 #[tokio::test]
