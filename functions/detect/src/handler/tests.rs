@@ -121,6 +121,10 @@ async fn video_is_kept_as_the_policy_says() {
             assert_eq!(bench.result(job).await.video.is_some(), expected);
         }
     }
+    let mut edited = jobs(KeepVideo::All).remove(1);
+    edited.media.hidden = vec![4];
+    edited.span.frames -= 1;
+    assert_eq!(bench.result(&edited).await.video.unwrap().hidden, [4]);
     bench.detect.shutdown().await;
 }
 

@@ -1,0 +1,55 @@
+//! The tools that read, mend and check.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::path::Path;
+use std::process::Output;
+
+use support::{detektor, driveway};
+
+fn tool(args: &[&str], data: &Path) -> Output {
+    let output = detektor(args).arg("--data-dir").arg(data).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_store_that_is_yet_to_be_made_is_not_taken_for_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    // Makes a database and no more.
+    tool(&["replay"], dir.path());
+    for kind in ["events", "detections", "ledger"] {
+        let output = tool(&[kind, "--json"], dir.path());
+        assert!(said(&output).contains("this is not all") && output.stdout.is_empty(), "{}", said(&output));
+    }
+    tool(&["reindex"], dir.path());
+    assert_eq!(said(&tool(&["events"], dir.path())), "");
+}
+
+#[test]
+fn a_reindex_names_what_it_cannot_read_and_does_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    tool(&["replay"], dir.path());
+    let end = r#"{"id":{"camera":"gate","epoch":1,"sequence":0},"generation":0,"body":{"kind":"marker","marker":"end_of_epoch","frames":0,"at":0,"reason":"stopped"}}"#;
+    let log = dir.path().join("bucket/log/aa");
+    std::fs::create_dir_all(&log).unwrap();
+    let lines = [end, &end.replace("\"epoch\":1", "\"epoch\":9223372036854775808"), "{"];
+    std::fs::write(log.join("aa.json"), lines.join("\n")).unwrap();
+    let output = tool(&["reindex"], dir.path());
+    assert!(said(&output).contains("log/aa/aa.json: 2 in it cannot be read"), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("1 outcomes of 1 cameras"), "{output:?}");
+}
+
+#[test]
+fn doctor_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let camera = format!("driveway={}", driveway().display());
+    let output = tool(&["doctor", "--listen", "127.0.0.1:0", "--camera", &camera], &dir.path().join("a/b"));
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("FAIL"), "{output:?}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
