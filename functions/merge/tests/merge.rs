@@ -195,7 +195,8 @@ async fn damaged_log_objects_are_named_and_the_rest_counts() {
     world.bucket().put(&key, Bytes::from_static(b"{\"id\":")).await.unwrap();
     let mut seen = 0;
     let found = reindex(&*world.store(), &*world.bucket(), |_| seen += 1).await.unwrap();
-    assert_eq!((found.damaged, seen), (vec![key], record.len()));
+    let damaged: Vec<_> = found.damaged.into_iter().map(|damaged| (damaged.key, damaged.lost)).collect();
+    assert_eq!((damaged, seen), (vec![(key, 1)], record.len()));
     world.agrees_with(&project(&camera(), record.iter().filter(|outcome| **outcome != lost))).await;
 }
 
