@@ -159,7 +159,8 @@ mod tests {
         let (config, mistakes) = read(&block.lines().map(written).collect::<String>());
         assert_eq!(mistakes, Mistakes::default());
         let (defaults, camera) = (Config::default(), &config.cameras[1]);
-        assert_eq!((&camera.policy, camera.rules), (&CameraDefaults::default().policy, EventRules::default()));
+        let policy = DetectPolicy { max_age_ms: None, ..camera.policy.clone() };
+        assert_eq!((policy, camera.rules), (DetectPolicy::default(), EventRules::default()));
         assert_eq!((camera.real_time, camera.passes, camera.rtsp_udp), (false, Some(1), false));
         assert_eq!(
             (config.data_dir, config.listen, config.engine),
