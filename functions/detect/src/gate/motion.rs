@@ -40,6 +40,11 @@ impl Watch {
         Self { masks: masks.to_vec(), resizer: Resizer::default(), seen: Vec::new() }
     }
 
+    /// Whether there were two pictures of one size to compare.
+    pub fn can_tell(&self) -> bool {
+        self.seen.len() > 1
+    }
+
     /// What moved up to this picture, most cells first. The first picture, and the first after the size changed, tells
     /// nothing.
     pub fn next(&mut self, at: TimeUs, picture: &Picture<'_>) -> Vec<Moved> {

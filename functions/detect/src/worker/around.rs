@@ -24,6 +24,8 @@ pub(super) struct Around {
     open: bool,
     /// Look at this one whatever moves.
     certain: Option<u32>,
+    /// Whose turn it is to be looked at; the others are only watched. Rising.
+    turn: Vec<u32>,
     held: VecDeque<Held>,
     /// When something moved last, and what.
     latest: Option<(TimeUs, Vec<Moved>)>,
@@ -36,8 +38,8 @@ struct Held {
 }
 
 impl Around {
-    pub(super) fn new(masks: &[[u16; 4]], open: bool, certain: Option<u32>) -> Self {
-        Self { watch: Watch::new(masks), open, certain, held: VecDeque::new(), latest: None }
+    pub(super) fn new(masks: &[[u16; 4]], open: bool, certain: Option<u32>, turn: Vec<u32>) -> Self {
+        Self { watch: Watch::new(masks), open, certain, turn, held: VecDeque::new(), latest: None }
     }
 
     /// Takes the next picture; looks at it, and at those held back, if something moved.
@@ -64,6 +66,9 @@ impl Around {
             }
             self.latest = Some((at, moved));
         }
+        if self.turn.binary_search(&index).is_err() {
+            return Ok(());
+        }
         let latest = self.latest.as_ref().filter(|(then, _)| at.since(*then) <= AROUND_US);
         if let Some((_, moved)) = latest {
             looker.look(index, &frame, moved)
@@ -77,5 +82,17 @@ impl Around {
             }
             Ok(())
         }
+    }
+
+    /// Looks at what is still held back where there was nothing to compare it with: who cannot tell, looks.
+    pub(super) fn finish(self, looker: &mut Looker<'_>, call: &Call) -> Result<(), DetectError> {
+        if self.watch.can_tell() {
+            return Ok(());
+        }
+        for held in self.held {
+            call.go_on()?;
+            looker.look(held.index, &held.frame, &[])?;
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@ mod call;
 mod look;
 
 use bytes::Bytes;
-use detektor_contract::{EngineId, Fate, Frame, SegmentJob, Skipped};
+use detektor_contract::{EngineId, Fate, Frame, Sampling, SegmentJob, Skipped};
 use ffmpeg::frame;
 
 use crate::decode::Decoders;
@@ -18,6 +18,9 @@ use crate::snapshot::{JpegEncoder, Shots};
 use around::Around;
 pub use call::Call;
 use look::Looker;
+
+/// Motion is looked for in so many pictures a second, also where fewer are looked at: one alone tells nothing.
+const WATCHED: u16 = 5;
 
 /// What a segment's frames came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,7 +98,13 @@ impl Worker {
             Verdict::Open => {}
             Verdict::Watch { due } => {
                 certain = first.filter(|_| due);
-                wanted.extend(certain.filter(|_| turn.is_empty()));
+                if turn.is_empty() {
+                    wanted.extend(certain);
+                } else if matches!(job.policy.sampling, Sampling::PerSecond(rate) if rate < WATCHED) {
+                    wanted.extend(sampled(&timeline.frames, &job.span, Sampling::PerSecond(WATCHED)));
+                    wanted.sort_unstable();
+                    wanted.dedup();
+                }
             }
             Verdict::Still { due } => {
                 certain = first.filter(|_| due);
@@ -118,7 +127,7 @@ impl Worker {
         };
         if !wanted.is_empty() {
             let decoder = self.decoders.get(timeline.codec, &timeline.extradata)?;
-            let around = Around::new(&job.policy.masks, verdict == Verdict::Open, certain);
+            let around = Around::new(&job.policy.masks, verdict == Verdict::Open, certain, turn);
             let done = look_through(decoder, &timeline, &plan, &wanted, around, &mut looker, call);
             if timeline.infos.iter().any(|info| info.parameter_sets) {
                 self.decoders.close_latest();
@@ -177,6 +186,7 @@ fn look_through(
     }
     drop(run);
     call.go_on()?;
+    around.finish(looker, call)?;
     looker.mark_failed(timeline, plan, &came);
     Ok(())
 }

@@ -66,6 +66,24 @@ fn every_frame_is_looked_at_and_the_square_is_where_it_is() {
 }
 
 #[test]
+fn motion_is_seen_however_few_pictures_are_looked_at() {
+    for scene in [SCENE, GRAINY] {
+        let (jobs, looked) = run(scene, &policy(true, Sampling::PerSecond(1)));
+        let due: Vec<bool> = jobs.iter().map(|job| gate::due(&job.id.camera, &job.span)).collect();
+        assert_eq!(looks(&looked), [usize::from(due[0]), usize::from(due[1]), 1, 1]);
+    }
+}
+
+#[test]
+fn a_picture_that_nothing_can_be_compared_with_is_looked_at() {
+    let file = footage::encode("color=c=0x404040:s=128x96:r=1:d=2", &["-c:v", "libx264", "-g", "1"]);
+    let jobs = footage::jobs(&file, "c", &policy(true, Sampling::PerSecond(5)));
+    let mut worker = worker();
+    let looked: Vec<Looked> = jobs.iter().map(|job| look(&mut worker, job)).collect();
+    assert_eq!(looks(&looked), [1, 1]);
+}
+
+#[test]
 fn quiet_segments_are_skipped_and_motion_is_looked_at() {
     for scene in [SCENE, GRAINY] {
         let (jobs, looked) = run(scene, &policy(true, Sampling::PerSecond(5)));
