@@ -60,9 +60,8 @@ impl ObjectKey {
 
     /// Whose video it is, where [`ObjectKey::in_flight`] made it.
     pub fn segment_in_flight(&self) -> Option<SegmentId> {
-        let mut parts = self.0.strip_prefix(Self::IN_FLIGHT)?.strip_suffix(".mp4")?.split('/');
-        let (camera, epoch, sequence) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        let segment = SegmentId { camera: CameraId::new(camera).ok()?, epoch: Epoch(epoch), sequence };
+        let name = self.0.strip_prefix(Self::IN_FLIGHT)?.strip_suffix(".mp4")?;
+        let segment: SegmentId = name.parse().ok()?;
         (Self::in_flight(&segment) == *self).then_some(segment)
     }
 
@@ -174,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_job_in_flight_names_its_segment() {
-        for name in ["gate/1/2", "a_b-c/1795500000000/18446744073709551615"] {
+        for name in ["gate/1/2", "a_b-c/1795500000000/9007199254740991"] {
             let segment: SegmentId = name.parse().unwrap();
             assert_eq!(ObjectKey::in_flight(&segment).segment_in_flight(), Some(segment));
         }
