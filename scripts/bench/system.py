@@ -34,7 +34,7 @@ def busy(binaries, work, footage, engine, inference_ms, rounds):
             seconds, summary = run(binaries, work, f"--camera=c={piece}", f"--engine={engine}", "--no-gate")
             spent += sign * seconds
             looks += sign * summary["cameras"]["c"]["detected"]
-            decoding += sign * ffmpeg("-threads", 1, "-i", piece, "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "null", "-")
+            decoding += sign * ffmpeg("-v", "fatal", "-threads", 1, "-i", piece, "-map", "0:v:0", "-fps_mode", "passthrough", "-f", "null", "-")
         # Before and after, so that what else the machine does shows in both.
         inference = (inference + inference_ms(engine)) / 2
         found.append({
