@@ -9,6 +9,7 @@ use detektor_media::ParameterSets;
 
 mod libav;
 mod reorder;
+mod reports;
 mod rtsp;
 mod url;
 
@@ -46,7 +47,8 @@ pub struct StreamInfo {
 pub struct Arrival {
     /// For how long things take.
     pub monotonic: Instant,
-    /// For people: microseconds since the Unix epoch.
+    /// For people: when it was captured, where the camera says so and its clock is near ours, else when it arrived. In
+    /// microseconds since the Unix epoch.
     pub unix_us: i64,
 }
 

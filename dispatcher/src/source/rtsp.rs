@@ -18,6 +18,7 @@ use retina::codec::{CodecItem, FrameFormat, ParametersRef, VideoFrame};
 use tokio::time::timeout;
 use url::Url;
 
+use super::reports::SenderClock;
 use super::{AccessUnit, Arrival, Item, OpenOptions, Opened, Source, SourceError, SourceUrl, StreamInfo, unauthorized};
 
 /// Status codes after which the same request cannot succeed. Others pass: a camera that starts answers 404 and 503.
@@ -31,6 +32,7 @@ struct RtspSource {
     session: Option<Demuxed>,
     stream: usize,
     info: StreamInfo,
+    clock: SenderClock,
     ready: VecDeque<Item>,
     /// Since when a frame is waited for, over waits that were cancelled.
     waiting_since: Option<Instant>,
@@ -73,6 +75,7 @@ impl RtspSource {
             session: Some(session),
             stream,
             info: StreamInfo { sets: ParameterSets::new(codec), time_scale, frame },
+            clock: SenderClock::new(time_scale),
             ready: VecDeque::new(),
             waiting_since: None,
             began: false,
@@ -98,6 +101,12 @@ impl RtspSource {
         loop {
             match session.next().await {
                 Some(Ok(CodecItem::VideoFrame(frame))) => return Ok(frame),
+                Some(Ok(CodecItem::Rtcp(packets))) if packets.stream_id() == self.stream => {
+                    let reports = packets.pkts().filter_map(|packet| packet.as_sender_report().ok().flatten());
+                    if let (Some(report), Some(at)) = (reports.last(), packets.rtp_timestamp()) {
+                        self.clock.take(at.timestamp(), report.ntp_timestamp().0);
+                    }
+                }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(broken(&self.url, &first_line(&error))),
                 None => return Err(broken(&self.url, "the camera closed the connection")),
@@ -116,10 +125,12 @@ impl RtspSource {
         }
         let monotonic = frame.start_ctx().received();
         let age = i64::try_from(monotonic.elapsed().as_micros()).unwrap_or(0);
+        let pts = frame.timestamp().timestamp();
+        let captured = self.clock.captured(pts, unix_us().saturating_sub(age));
         self.ready.push_back(Item::Unit(AccessUnit {
-            pts: Some(frame.timestamp().timestamp()),
+            pts: Some(pts),
             dts: None,
-            arrival: Some(Arrival { monotonic, unix_us: unix_us().saturating_sub(age) }),
+            arrival: Some(Arrival { monotonic, unix_us: captured }),
             hidden: false,
             data: Bytes::from(frame.into_data()),
         }));
