@@ -67,3 +67,12 @@ pub trait Bucket: Send + Sync + 'static {
     /// Every object whose key begins with `prefix` (a whole number of parts, ending in `/`), in key order.
     fn list(&self, prefix: &str) -> BoxStream<'static, Result<Listed, BucketError>>;
 }
+
+/// Checks that a listing's prefix is whole parts of a key.
+pub(crate) fn whole_parts(prefix: &str) -> Result<(), BucketError> {
+    if prefix.is_empty() || prefix.strip_suffix('/').is_some_and(|parts| ObjectKey::parse(parts).is_ok()) {
+        return Ok(());
+    }
+    let context = format!("listing {prefix:?}: a prefix is whole parts of a key and ends in '/'");
+    Err(BucketError::Unavailable { context, source: None })
+}

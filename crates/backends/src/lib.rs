@@ -12,5 +12,9 @@ pub mod epochs;
 pub mod failing;
 pub mod folder;
 pub mod queue;
+pub mod rabbitmq;
+pub mod secret;
+#[cfg(any(test, feature = "test-support"))]
+pub mod servers;
 mod sqlite;
 pub mod store;

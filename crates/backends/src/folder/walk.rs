@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use detektor_contract::ObjectKey;
 
 use super::{resolve, unavailable};
-use crate::bucket::{BucketError, Listed};
+use crate::bucket::{BucketError, Listed, whole_parts};
 
 /// Where a listing stands. Holds the names of the directories that it is in.
 pub(super) struct Walk {
@@ -28,11 +28,7 @@ struct Entry {
 impl Walk {
     /// Begins a listing of the keys that begin with `prefix`.
     pub(super) fn new(root: &Path, prefix: &str) -> Result<Self, BucketError> {
-        let whole_parts = prefix.is_empty() || prefix.strip_suffix('/').is_some_and(|p| ObjectKey::parse(p).is_ok());
-        if !whole_parts {
-            let context = format!("listing {prefix:?}: a prefix is whole parts of a key and ends in '/'");
-            return Err(BucketError::Unavailable { context, source: None });
-        }
+        whole_parts(prefix)?;
         Ok(Self { root: root.to_owned(), open: Vec::new(), first: Some(prefix.to_owned()) })
     }
 

@@ -1,0 +1,87 @@
+//! Queues on RabbitMQ.
+//!
+//! Quorum queues, publisher confirms, manual acks. Whatever breaks (a channel, the connection, the broker) is opened anew at the
+//! next use; what was unsettled then, the broker gives to somebody. See [`topology`] for the queues and their arguments.
+//!
+//! Invariant: a message counts as published only once the broker has confirmed it and returned nothing, and as settled only
+//! if the channel that delivered it was still there.
+
+mod consumer;
+mod link;
+pub(crate) mod management;
+mod message;
+mod publisher;
+pub mod topology;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use detektor_contract::names::Queue;
+
+use self::consumer::RabbitConsumer;
+use self::link::Link;
+use self::management::Management;
+use self::publisher::Publisher;
+use crate::queue::{Consumer, Depth, Message, QueueError, Queues};
+
+/// Where a broker is, and how to reach it.
+#[derive(Clone, Debug)]
+pub struct RabbitOptions {
+    /// `amqp://host:port/vhost` or `amqps://…`, without credentials.
+    pub url: String,
+    /// The user.
+    pub user: String,
+    /// A file that holds the user's password; read again at every connection.
+    pub password_file: PathBuf,
+    /// Certificates (PEM) to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The management API, `http://host:port` or `https://…`: how much a queue holds is asked there.
+    pub management_url: String,
+    /// Partitions of each kind of work.
+    pub partitions: u16,
+    /// How often a message is delivered before it is a dead letter: what the broker's policy says, plus one.
+    pub delivery_limit: u32,
+}
+
+/// The queues of one virtual host.
+pub struct RabbitMq {
+    link: Arc<Link>,
+    publisher: Publisher,
+    management: Management,
+}
+
+impl RabbitMq {
+    /// Connects and declares every queue.
+    ///
+    /// # Errors
+    /// Where the broker cannot be reached, refuses, or has a queue of one of our names with other arguments.
+    pub async fn connect(options: RabbitOptions) -> Result<Self, QueueError> {
+        let management = Management::new(&options)?;
+        let link = Arc::new(Link::new(options)?);
+        link.channel().await?;
+        Ok(Self { publisher: Publisher::new(Arc::clone(&link)), link, management })
+    }
+}
+
+#[async_trait]
+impl Queues for RabbitMq {
+    async fn publish(&self, queue: Queue, messages: Vec<Message>) -> Result<(), QueueError> {
+        self.publisher.publish(queue, messages).await
+    }
+
+    async fn consume(&self, queues: &[Queue], prefetch: u32) -> Result<Arc<dyn Consumer>, QueueError> {
+        Ok(Arc::new(RabbitConsumer::begin(Arc::clone(&self.link), queues, prefetch).await?))
+    }
+
+    async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
+        self.management.depth(queue).await
+    }
+}
+
+fn unavailable(context: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> QueueError {
+    QueueError::Unavailable { context: context.into(), source: Some(source.into()) }
+}
+
+#[cfg(test)]
+mod tests;

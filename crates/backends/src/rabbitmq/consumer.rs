@@ -1,0 +1,298 @@
+//! A consumer: it holds at most its permits, wherever messages come from.
+//!
+//! It subscribes to as many queues as it has permits (its home queues), with prefetches that sum up to them. Where permits are
+//! idle it looks into the other queues, and into those home queues whose own share is taken, one message at a time: so no
+//! message waits in a busy worker while another is idle, but for the moment between a look and the next one.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use detektor_contract::names::Queue;
+use futures::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, BasicRejectOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{Acker, BasicProperties, Channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::link::{Link, within};
+use super::message;
+use crate::queue::{Consumer, Delivery, QueueError, Settle, Tag};
+
+/// How often idle permits look into queues that nothing is subscribed to.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Between two tries to subscribe.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// One subscriber on RabbitMQ.
+pub(super) struct RabbitConsumer {
+    shared: Arc<Shared>,
+    arrived: tokio::sync::Mutex<mpsc::Receiver<Held>>,
+    held: Mutex<HashMap<Tag, Held>>,
+    next_tag: AtomicU64,
+    closed: AtomicBool,
+    tasks: tokio::sync::Mutex<JoinSet<()>>,
+}
+
+/// What the tasks of a consumer share.
+struct Shared {
+    link: Arc<Link>,
+    permits: Arc<Semaphore>,
+    homes: Vec<Home>,
+    others: Vec<Queue>,
+    stop: CancellationToken,
+}
+
+/// A queue that is subscribed to.
+struct Home {
+    queue: Queue,
+    prefetch: u16,
+    /// Deliveries of it that are held.
+    taken: Arc<AtomicU32>,
+}
+
+/// A delivery that is not settled. As long as it is held, so is its channel.
+struct Held {
+    queue: Queue,
+    body: Vec<u8>,
+    properties: BasicProperties,
+    acker: Acker,
+    _channel: Channel,
+    _permit: OwnedSemaphorePermit,
+    _taken: Taken,
+}
+
+/// Counts a delivery as long as it lives.
+struct Taken(Option<Arc<AtomicU32>>);
+
+impl Taken {
+    fn of(counter: &Arc<AtomicU32>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Some(Arc::clone(counter)))
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if let Some(counter) = &self.0 {
+            counter.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl RabbitConsumer {
+    pub(super) async fn begin(link: Arc<Link>, queues: &[Queue], prefetch: u32) -> Result<Self, QueueError> {
+        let permits = usize::try_from(prefetch).unwrap_or(usize::MAX).clamp(1, usize::from(u16::MAX));
+        // Whoever subscribes to some only begins anywhere.
+        let mut order = queues.to_vec();
+        let first = fastrand::usize(..order.len().max(1));
+        order.rotate_left(first);
+        let others = order.split_off(permits.min(order.len()));
+        let (share, more) = (permits / order.len().max(1), permits % order.len().max(1));
+        let home = |(n, queue): (usize, Queue)| {
+            let prefetch = (share + usize::from(n < more)) as u16;
+            Home { queue, prefetch, taken: Arc::default() }
+        };
+        let homes: Vec<Home> = order.into_iter().enumerate().map(home).collect();
+        let (arrive, arrived) = mpsc::channel(permits);
+        let permits = Arc::new(Semaphore::new(permits));
+        let shared = Arc::new(Shared { link, permits, homes, others, stop: CancellationToken::new() });
+        // That the broker is away, or has no such queue, is better known at once.
+        let first = shared.link.channel().await?;
+        let mut tasks = JoinSet::new();
+        for n in 0..shared.homes.len() {
+            tasks.spawn(Arc::clone(&shared).subscribe(n, arrive.clone()));
+        }
+        tasks.spawn(Arc::clone(&shared).look_around(first, arrive));
+        Ok(Self {
+            shared,
+            arrived: tokio::sync::Mutex::new(arrived),
+            held: Mutex::default(),
+            next_tag: AtomicU64::new(1),
+            closed: AtomicBool::new(false),
+            tasks: tokio::sync::Mutex::new(tasks),
+        })
+    }
+
+    fn take(&self, tag: Tag) -> Result<Held, QueueError> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&tag).ok_or(QueueError::NotHeld(tag))
+    }
+}
+
+impl Shared {
+    /// Stays subscribed to a home queue until it is told to stop.
+    async fn subscribe(self: Arc<Self>, n: usize, arrive: mpsc::Sender<Held>) {
+        while !self.stop.is_cancelled() {
+            if let Err(error) = self.deliver(&self.homes[n], &arrive).await {
+                tracing::info!(queue = %self.homes[n].queue, error = %error, "subscribing anew");
+                self.stop.run_until_cancelled(sleep(AGAIN_AFTER)).await;
+            }
+        }
+    }
+
+    /// Subscribes, and passes on what comes.
+    async fn deliver(&self, home: &Home, arrive: &mpsc::Sender<Held>) -> Result<(), QueueError> {
+        let channel = self.link.channel().await?;
+        let context = format!("subscribing to {}", home.queue);
+        within(&context, channel.basic_qos(home.prefetch, BasicQosOptions::default())).await?;
+        let consume = channel.basic_consume(
+            home.queue.to_string().into(),
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let mut stream = within(&context, consume).await?;
+        loop {
+            let Some(next) = self.stop.run_until_cancelled(stream.next()).await else { break };
+            let Some(Ok(delivery)) = next else { return Err(super::unavailable(context, "the channel is gone")) };
+            let wait = Arc::clone(&self.permits).acquire_owned();
+            let Some(Ok(permit)) = self.stop.run_until_cancelled(wait).await else {
+                give_back(&delivery.acker).await;
+                break;
+            };
+            let held = Held {
+                queue: home.queue,
+                body: delivery.data,
+                properties: delivery.properties,
+                acker: delivery.acker,
+                _channel: channel.clone(),
+                _permit: permit,
+                _taken: Taken::of(&home.taken),
+            };
+            if let Err(mpsc::error::SendError(held)) = arrive.send(held).await {
+                give_back(&held.acker).await;
+                break;
+            }
+        }
+        within(&context, channel.basic_cancel(stream.tag(), BasicCancelOptions::default())).await?;
+        while let Some(Ok(delivery)) = stream.next().await {
+            give_back(&delivery.acker).await;
+        }
+        Ok(())
+    }
+
+    /// Lets idle permits look into the other queues.
+    async fn look_around(self: Arc<Self>, mut channel: Channel, arrive: mpsc::Sender<Held>) {
+        while self.stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
+            for (queue, taken) in self.worth_a_look() {
+                match self.look_into(&channel, queue, taken.as_ref(), &arrive).await {
+                    Ok(()) => {}
+                    Err(_) => match self.link.channel().await {
+                        Ok(anew) => channel = anew,
+                        // The subscriptions tell of it.
+                        Err(_) => {
+                            self.stop.run_until_cancelled(sleep(AGAIN_AFTER)).await;
+                        }
+                    },
+                }
+            }
+        }
+    }
+
+    /// Queues that nothing brings messages from while permits are idle.
+    fn worth_a_look(&self) -> Vec<(Queue, Option<Arc<AtomicU32>>)> {
+        if self.permits.available_permits() == 0 {
+            return Vec::new();
+        }
+        let full = |home: &&Home| home.taken.load(Ordering::Relaxed) >= u32::from(home.prefetch);
+        let homes = self.homes.iter().filter(full).map(|home| (home.queue, Some(Arc::clone(&home.taken))));
+        self.others.iter().map(|queue| (*queue, None)).chain(homes).collect()
+    }
+
+    /// Takes what a queue has, as long as permits are idle.
+    async fn look_into(
+        &self,
+        channel: &Channel,
+        queue: Queue,
+        taken: Option<&Arc<AtomicU32>>,
+        arrive: &mpsc::Sender<Held>,
+    ) -> Result<(), QueueError> {
+        while !self.stop.is_cancelled() {
+            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Ok(()) };
+            let get = channel.basic_get(queue.to_string().into(), BasicGetOptions::default());
+            let Some(got) = within(&format!("looking into {queue}"), get).await? else { return Ok(()) };
+            let delivery = got.delivery;
+            let held = Held {
+                queue,
+                body: delivery.data,
+                properties: delivery.properties,
+                acker: delivery.acker,
+                _channel: channel.clone(),
+                _permit: permit,
+                _taken: taken.map_or(Taken(None), Taken::of),
+            };
+            if let Err(mpsc::error::SendError(held)) = arrive.send(held).await {
+                give_back(&held.acker).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the channel is there or not, the broker delivers it again.
+async fn give_back(acker: &Acker) {
+    _ = within("giving a message back", acker.reject(BasicRejectOptions { requeue: true })).await;
+}
+
+#[async_trait]
+impl Consumer for RabbitConsumer {
+    async fn receive(&self) -> Result<Delivery, QueueError> {
+        let mut arrived = self.arrived.lock().await;
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(QueueError::Closed);
+        }
+        let mut held = arrived.recv().await.ok_or(QueueError::Closed)?;
+        let body = std::mem::take(&mut held.body);
+        let (message, attempt) = message::read(held.queue, body, &held.properties, self.shared.link.delivery_limit);
+        let (tag, queue) = (Tag(self.next_tag.fetch_add(1, Ordering::Relaxed)), held.queue);
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(tag, held);
+        Ok(Delivery { queue, message, attempt, tag })
+    }
+
+    async fn settle(&self, tag: Tag, how: Settle) -> Result<(), QueueError> {
+        let held = self.take(tag)?;
+        let settled = match how {
+            Settle::Ack => held.acker.ack(BasicAckOptions::default()).await,
+            Settle::Requeue => held.acker.reject(BasicRejectOptions { requeue: true }).await,
+        };
+        // With its channel gone the broker has taken the message back.
+        if settled.is_ok_and(|settled| settled) { Ok(()) } else { Err(QueueError::NotHeld(tag)) }
+    }
+
+    async fn cancel(&self) -> Result<(), QueueError> {
+        self.closed.store(true, Ordering::Relaxed);
+        self.shared.stop.cancel();
+        let mut tasks = self.tasks.lock().await;
+        while tasks.join_next().await.is_some() {}
+        let mut arrived = self.arrived.lock().await;
+        while let Some(held) = arrived.recv().await {
+            give_back(&held.acker).await;
+        }
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<(), QueueError> {
+        self.cancel().await?;
+        let held: Vec<Held> = {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.drain().map(|(_, held)| held).collect()
+        };
+        for held in held {
+            give_back(&held.acker).await;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for RabbitConsumer {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}

@@ -1,0 +1,10 @@
+//! Real servers for tests, each on loopback in a throw-away directory of its own.
+//!
+//! A test process starts one of each kind that it needs; each test gets a part of its own, such as a virtual host.
+//! A server that is not installed fails the test, with what to do about it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod process;
+mod rabbitmq;
+
+pub use rabbitmq::RabbitMq;

@@ -1,0 +1,69 @@
+//! A server's process.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Longer than any of them takes to start on a busy machine.
+const START: Duration = Duration::from_secs(90);
+/// Runs a server in a process group of its own, until the pipe to it breaks: however a test process ends, its servers end too,
+/// and their directories go.
+const GUARD: &str = r#"set -m
+dir=$1; shift
+"$@" </dev/null >"$dir/log" 2>&1 & server=$!
+# Reading times out as long as the pipe is whole.
+while kill -0 $server 2>/dev/null; do IFS= read -rt 1 _; [ $? -gt 128 ] || break; done
+kill -9 -- -$server 2>/dev/null
+rm -rf "$dir""#;
+
+/// A server, its directory, and what ends both with its owner.
+#[derive(Debug)]
+pub(super) struct Process {
+    name: &'static str,
+    guard: Child,
+    dir: std::path::PathBuf,
+}
+
+impl Process {
+    /// Starts `program` with `environment` in `dir`, which is the server's from now on.
+    pub(super) fn start(name: &'static str, program: &str, environment: &[(&str, String)], dir: &Path) -> Self {
+        assert!(
+            Path::new(program).exists(),
+            "{name} is not installed ({program}): run `scripts/setup/packages rabbitmq`"
+        );
+        let mut guard = Command::new("bash");
+        guard.args(["-c", GUARD, "guard"]).arg(dir).arg(program).envs(environment.iter().cloned());
+        let guard = guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Self { name, guard, dir: dir.to_owned() }
+    }
+
+    /// Waits until it answers.
+    pub(super) async fn until(&mut self, mut answers: impl AsyncFnMut() -> bool) {
+        let begun = tokio::time::Instant::now();
+        while !answers().await {
+            let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+            let ended = self.guard.try_wait().unwrap();
+            assert!(ended.is_none() && begun.elapsed() < START, "{} did not start ({ended:?}):\n{log}", self.name);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        _ = self.guard.wait();
+    }
+}
+
+/// A port that nobody listens on.
+pub(super) fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Whether somebody listens there.
+pub(super) async fn listens(port: u16) -> bool {
+    tokio::net::TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.is_ok()
+}
