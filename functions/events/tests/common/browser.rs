@@ -194,6 +194,10 @@ impl Browser {
             bytes.pop();
             let message: Value = serde_json::from_slice(&bytes).unwrap();
             if message["id"] == id {
+                // Whoever asked a page that is being left has no answer, and asks again.
+                if message["error"]["message"] == "Inspected target navigated or closed" {
+                    return Value::Null;
+                }
                 assert!(message.get("error").is_none(), "{}", message["error"]);
                 return message["result"].clone();
             }
