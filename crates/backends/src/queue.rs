@@ -12,10 +12,7 @@ use bytes::Bytes;
 use detektor_contract::names::Queue;
 use detektor_contract::{Fault, Faulty};
 
-/// Header of a dead letter: why it is one.
-pub const HEADER_ERROR: &str = "detektor-error";
-/// Header of a dead letter: how often it was delivered.
-pub const HEADER_ATTEMPTS: &str = "detektor-attempts";
+pub use detektor_contract::names::{HEADER_ATTEMPTS, HEADER_ERROR};
 
 /// What is put into a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -12,9 +11,6 @@ use zeroize::Zeroizing;
 pub struct SecretFile(PathBuf);
 
 impl SecretFile {
-    /// For how long what was read may be used.
-    pub const FRESH_FOR: Duration = Duration::from_secs(60);
-
     /// The secret in the file at `path`.
     pub fn new(path: &Path) -> Self {
         Self(path.to_owned())

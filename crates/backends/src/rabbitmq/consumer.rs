@@ -5,7 +5,7 @@
 //! message waits in a busy worker while another is idle, but for the moment between a look and the next one.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,7 +37,6 @@ pub(super) struct RabbitConsumer {
     arrived: tokio::sync::Mutex<mpsc::Receiver<Held>>,
     held: Mutex<HashMap<Tag, Held>>,
     next_tag: AtomicU64,
-    closed: AtomicBool,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
 }
 
@@ -67,6 +66,26 @@ struct Held {
     _channel: Channel,
     _permit: OwnedSemaphorePermit,
     _taken: Taken,
+}
+
+impl Held {
+    fn new(
+        queue: Queue,
+        delivery: lapin::message::Delivery,
+        channel: &Channel,
+        permit: OwnedSemaphorePermit,
+        taken: Taken,
+    ) -> Self {
+        Self {
+            queue,
+            body: delivery.data,
+            properties: delivery.properties,
+            acker: delivery.acker,
+            _channel: channel.clone(),
+            _permit: permit,
+            _taken: taken,
+        }
+    }
 }
 
 /// Counts a delivery as long as it lives.
@@ -116,7 +135,6 @@ impl RabbitConsumer {
             arrived: tokio::sync::Mutex::new(arrived),
             held: Mutex::default(),
             next_tag: AtomicU64::new(1),
-            closed: AtomicBool::new(false),
             tasks: tokio::sync::Mutex::new(tasks),
         })
     }
@@ -157,15 +175,7 @@ impl Shared {
                 give_back(&delivery.acker).await;
                 break;
             };
-            let held = Held {
-                queue: home.queue,
-                body: delivery.data,
-                properties: delivery.properties,
-                acker: delivery.acker,
-                _channel: channel.clone(),
-                _permit: permit,
-                _taken: Taken::of(&home.taken),
-            };
+            let held = Held::new(home.queue, delivery, &channel, permit, Taken::of(&home.taken));
             if let Err(mpsc::error::SendError(held)) = arrive.send(held).await {
                 give_back(&held.acker).await;
                 break;
@@ -218,16 +228,8 @@ impl Shared {
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Ok(()) };
             let get = channel.basic_get(queue.to_string().into(), BasicGetOptions::default());
             let Some(got) = within(&format!("looking into {queue}"), get).await? else { return Ok(()) };
-            let delivery = got.delivery;
-            let held = Held {
-                queue,
-                body: delivery.data,
-                properties: delivery.properties,
-                acker: delivery.acker,
-                _channel: channel.clone(),
-                _permit: permit,
-                _taken: taken.map_or(Taken(None), Taken::of),
-            };
+            let taken = taken.map_or(Taken(None), Taken::of);
+            let held = Held::new(queue, got.delivery, channel, permit, taken);
             if let Err(mpsc::error::SendError(held)) = arrive.send(held).await {
                 give_back(&held.acker).await;
             }
@@ -245,7 +247,7 @@ async fn give_back(acker: &Acker) {
 impl Consumer for RabbitConsumer {
     async fn receive(&self) -> Result<Delivery, QueueError> {
         let mut arrived = self.arrived.lock().await;
-        if self.closed.load(Ordering::Relaxed) {
+        if self.shared.stop.is_cancelled() {
             return Err(QueueError::Closed);
         }
         let mut held = arrived.recv().await.ok_or(QueueError::Closed)?;
@@ -267,7 +269,6 @@ impl Consumer for RabbitConsumer {
     }
 
     async fn cancel(&self) -> Result<(), QueueError> {
-        self.closed.store(true, Ordering::Relaxed);
         self.shared.stop.cancel();
         let mut tasks = self.tasks.lock().await;
         while tasks.join_next().await.is_some() {}

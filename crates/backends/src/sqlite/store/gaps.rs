@@ -4,24 +4,14 @@ use detektor_contract::{CameraId, Gap, Position};
 use sqlx::SqliteConnection;
 
 use super::cameras::position;
-use super::outcomes::{before_everything, columns};
+use super::outcomes::columns;
 use crate::sqlite::error::{Doing, document, text};
 use crate::store::{CameraUpdate, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// Writes what a fold told; what a refold goes over again is forgotten first.
+/// Writes what a fold told.
 pub(super) async fn save(db: &mut SqliteConnection, update: &CameraUpdate) -> Result<()> {
-    if let Some(from) = update.refolded_from {
-        let (epoch, sequence) = before_everything(from)?;
-        sqlx::query("DELETE FROM gaps WHERE camera = $1 AND (epoch, sequence) > ($2, $3)")
-            .bind(update.camera.as_str())
-            .bind(epoch)
-            .bind(sequence)
-            .execute(&mut *db)
-            .await
-            .doing("removing gaps")?;
-    }
     for (at, gap) in &update.gaps {
         let (epoch, sequence) = columns(*at)?;
         sqlx::query("INSERT INTO gaps (camera, epoch, sequence, body) VALUES ($1, $2, $3, $4)")

@@ -108,6 +108,9 @@ impl MergeTx for SqliteMerge {
     async fn update(&mut self, update: CameraUpdate, tell: bool) -> Result<()> {
         let db = self.writing.db();
         save_camera(db, &update).await?;
+        if let Some(from) = update.refolded_from {
+            forget(db, &update.camera, from).await?;
+        }
         save_checkpoints(db, &update).await?;
         gaps::save(db, &update).await?;
         let mut head = None;
@@ -159,17 +162,20 @@ async fn save_camera(db: &mut SqliteConnection, update: &CameraUpdate) -> Result
     Ok(())
 }
 
-async fn save_checkpoints(db: &mut SqliteConnection, update: &CameraUpdate) -> Result<()> {
-    if let Some(from) = update.refolded_from {
-        let (epoch, sequence) = outcomes::before_everything(from)?;
-        sqlx::query("DELETE FROM checkpoints WHERE camera = $1 AND (epoch, sequence) > ($2, $3)")
-            .bind(update.camera.as_str())
-            .bind(epoch)
-            .bind(sequence)
-            .execute(&mut *db)
-            .await
-            .doing("removing checkpoints")?;
+/// Forgets what a refold goes over again.
+async fn forget(db: &mut SqliteConnection, camera: &CameraId, from: Option<Position>) -> Result<()> {
+    let (epoch, sequence) = outcomes::before_everything(from)?;
+    for query in [
+        "DELETE FROM checkpoints WHERE camera = $1 AND (epoch, sequence) > ($2, $3)",
+        "DELETE FROM gaps WHERE camera = $1 AND (epoch, sequence) > ($2, $3)",
+    ] {
+        let delete = sqlx::query(query).bind(camera.as_str()).bind(epoch).bind(sequence);
+        delete.execute(&mut *db).await.doing("forgetting checkpoints and gaps")?;
     }
+    Ok(())
+}
+
+async fn save_checkpoints(db: &mut SqliteConnection, update: &CameraUpdate) -> Result<()> {
     for (at, state) in &update.checkpoints {
         let (epoch, sequence) = columns(*at)?;
         sqlx::query(
