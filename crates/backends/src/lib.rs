@@ -6,6 +6,7 @@
 pub mod bucket;
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;
+pub mod coordination;
 pub mod embedded;
 pub mod epochs;
 #[cfg(any(test, feature = "test-support"))]

@@ -1,0 +1,1 @@
+//! The distributed parts, run in simulated time and network.
