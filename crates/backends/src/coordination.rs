@@ -90,7 +90,7 @@ pub struct Take {
 pub struct WantedCamera {
     /// Its name.
     pub id: CameraId,
-    /// Rises with every change of it.
+    /// Rises with every change of it, also where it was not wanted in between.
     pub revision: u64,
     /// What it is, as one JSON object. Names secrets, holds none.
     pub spec: String,
@@ -116,12 +116,25 @@ pub struct Placed {
 /// The placement as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
-    /// Rises with every change.
+    /// Rises with every change, but not with costs.
     pub revision: u64,
-    /// How many partitions there are. New work goes to those below this number.
+    /// How many partitions there are, 1 until somebody says otherwise. New work goes to those below this number.
     pub partitions: u16,
     /// Every camera that is placed, in id order.
     pub cameras: Vec<Placed>,
+}
+
+/// A camera that concerns a dispatcher.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CameraSeen {
+    /// Which.
+    pub id: CameraId,
+    /// What it is; none if it is wanted no longer.
+    pub wanted: Option<WantedCamera>,
+    /// Where it is placed; none if it is not in the placement.
+    pub placed: Option<Placed>,
+    /// Its lease; none if it was never taken.
+    pub lease: Option<Lease>,
 }
 
 /// What a dispatcher needs to know at each beat.
@@ -131,10 +144,17 @@ pub struct Sight {
     pub members: Vec<MemberSeen>,
     /// How many partitions there are.
     pub partitions: u16,
-    /// Cameras that are placed on this dispatcher and wanted, in id order.
-    pub mine: Vec<(WantedCamera, Placed)>,
-    /// The leases of those cameras and of all that this member holds, in the order of their names.
-    pub leases: Vec<Lease>,
+    /// Every camera that is placed on this dispatcher or whose lease this incarnation holds, in id order.
+    pub cameras: Vec<CameraSeen>,
+}
+
+/// The balancer's lease, and its holder's sign of life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BalancerSeen {
+    /// The lease.
+    pub lease: Lease,
+    /// Rises each time that the holder says that it lives.
+    pub renewal: u64,
 }
 
 /// Who runs what.
@@ -151,15 +171,16 @@ pub trait Coordination: Send + Sync + 'static {
     // --- dispatchers ---
 
     /// Says that a member lives and what it does; returns what concerns it. None if another incarnation has its name since:
-    /// then this process has to stop. The first beat of an incarnation takes the name over from the one before.
+    /// then this process has to stop. The first beat of an incarnation takes the name over from the one before; a later one
+    /// brings back a member that was forgotten.
     async fn beat(&self, member: &Member, load: Load, first: bool) -> Result<Option<Sight>>;
-    /// Says that a member is gone, and gives back all leases that it holds.
+    /// Says that a member is gone, and gives back all leases that this incarnation holds.
     async fn leave(&self, member: &Member) -> Result<()>;
     /// All members, in the order of their names.
     async fn members(&self) -> Result<Vec<MemberSeen>>;
     /// Forgets a member that is dead as seen: with another renewal since, nothing happens. Its leases stay as they are.
     async fn forget(&self, seen: &MemberSeen) -> Result<()>;
-    /// Notes what cameras cost, in thousandths of a core.
+    /// Notes what cameras cost, in thousandths of a core. Of a camera that is not in the placement, nothing.
     async fn set_costs(&self, costs: &[(CameraId, u32)]) -> Result<()>;
 
     // --- leases ---
@@ -175,15 +196,15 @@ pub trait Coordination: Send + Sync + 'static {
 
     // --- the balancer ---
 
-    /// Says that the balancer with this epoch lives, and returns how often it did; none if it holds the lease no longer.
-    async fn renew_balancer(&self, epoch: Epoch) -> Result<Option<u64>>;
-    /// How often the balancer that holds the lease said that it lives.
-    async fn balancer_renewal(&self) -> Result<u64>;
+    /// The balancer's lease; none if it was never taken.
+    async fn balancer(&self) -> Result<Option<BalancerSeen>>;
+    /// Says that the balancer with this epoch lives; false if it holds the lease no longer.
+    async fn renew_balancer(&self, epoch: Epoch) -> Result<bool>;
     /// The placement.
     async fn placement(&self) -> Result<Placement>;
-    /// Writes rows of the placement and removes those of cameras that are no longer wanted, as the balancer with this epoch;
-    /// false, and nothing is written, if it holds the lease no longer. Costs stay as they are.
+    /// Writes rows of the placement (`moves`) and removes rows (`gone`), as the balancer with this epoch; false, and nothing is
+    /// written, if it holds the lease no longer. A row's cost stays as it is, and is 0 in a new one.
     async fn place(&self, epoch: Epoch, moves: &[Placed], gone: &[CameraId]) -> Result<bool>;
-    /// Sets how many partitions there are; at least 1.
+    /// Sets how many partitions there are. 0 counts as 1.
     async fn set_partitions(&self, partitions: u16) -> Result<()>;
 }

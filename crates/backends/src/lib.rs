@@ -12,6 +12,8 @@ pub mod epochs;
 #[cfg(any(test, feature = "test-support"))]
 pub mod failing;
 pub mod folder;
+#[cfg(any(test, feature = "test-support"))]
+pub mod memory;
 pub mod queue;
 pub mod rabbitmq;
 pub mod secret;

@@ -1,11 +1,12 @@
 //! One suite for each kind of backend. Whatever runs a suite's every case behaves like any other backend of its kind.
 //!
 //! A backend comes with a [`Bench`] that makes a fresh one and can crash it. [`queue_conformance!`](crate::queue_conformance),
-//! [`bucket_conformance!`](crate::bucket_conformance) and [`store_conformance!`](crate::store_conformance) make a test of
-//! every case.
+//! [`bucket_conformance!`](crate::bucket_conformance), [`store_conformance!`](crate::store_conformance) and
+//! [`coordination_conformance!`](crate::coordination_conformance) make a test of every case.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod bucket;
+pub mod coordination;
 pub mod queue;
 pub mod samples;
 pub mod store;

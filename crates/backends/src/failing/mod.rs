@@ -4,12 +4,14 @@
 //! what a lost answer looks like: the work is done, and the caller does not know.
 
 mod bucket;
+mod coordination;
 mod queues;
 mod store;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use bucket::FailingBucket;
+pub use coordination::FailingCoordination;
 pub use queues::FailingQueues;
 pub use store::FailingStore;
 
