@@ -20,6 +20,7 @@ build:
 # Everything that must hold: format, lints, licences, tests.
 test: lint deny
     scripts/setup/packages test rtsp rabbitmq
+    scripts/setup/minio >/dev/null
     ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" cargo test --workspace
 
 # Formatting and lints, warnings refused.

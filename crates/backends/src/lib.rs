@@ -16,6 +16,7 @@ pub mod folder;
 pub mod memory;
 pub mod queue;
 pub mod rabbitmq;
+pub mod s3;
 pub mod secret;
 #[cfg(any(test, feature = "test-support"))]
 pub mod servers;

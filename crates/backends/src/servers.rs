@@ -4,7 +4,9 @@
 //! A server that is not installed fails the test, with what to do about it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod minio;
 mod process;
 mod rabbitmq;
 
+pub use minio::{Minio, MinioSetup};
 pub use rabbitmq::RabbitMq;

@@ -1,7 +1,7 @@
 //! A server's process.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -22,18 +22,14 @@ rm -rf "$dir""#;
 pub(super) struct Process {
     name: &'static str,
     guard: Child,
-    dir: std::path::PathBuf,
+    dir: PathBuf,
 }
 
 impl Process {
-    /// Starts `program` with `environment` in `dir`, which is the server's from now on.
-    pub(super) fn start(name: &'static str, program: &str, environment: &[(&str, String)], dir: &Path) -> Self {
-        assert!(
-            Path::new(program).exists(),
-            "{name} is not installed ({program}): run `scripts/setup/packages rabbitmq`"
-        );
+    /// Starts a program with its arguments and with more in its environment, in `dir`, which is the server's from now on.
+    pub(super) fn start(name: &'static str, command: &[&Path], environment: &[(&str, String)], dir: &Path) -> Self {
         let mut guard = Command::new("bash");
-        guard.args(["-c", GUARD, "guard"]).arg(dir).arg(program).envs(environment.iter().cloned());
+        guard.args(["-c", GUARD, "guard"]).arg(dir).args(command).envs(environment.iter().cloned());
         let guard = guard.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         Self { name, guard, dir: dir.to_owned() }
     }
@@ -55,6 +51,12 @@ impl Drop for Process {
         drop(self.guard.stdin.take());
         _ = self.guard.wait();
     }
+}
+
+/// The first of these files that is there; none fails the test, with the command that brings the server.
+pub(super) fn installed(name: &str, places: &[PathBuf], brought_by: &str) -> PathBuf {
+    let found = places.iter().find(|place| place.is_file());
+    found.unwrap_or_else(|| panic!("{name} is not installed (none of {places:?}): run `{brought_by}`")).clone()
 }
 
 /// A port that nobody listens on.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::OnceCell;
 
-use super::process::{Process, free_port, listens};
+use super::process::{Process, free_port, installed, listens};
 use crate::rabbitmq::{RabbitOptions, management, topology};
 
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
@@ -50,7 +50,8 @@ impl RabbitMq {
             ("RABBITMQ_LOGS", "-".to_owned()),
             ("HOME", at("")),
         ];
-        let mut process = Process::start("RabbitMQ", SERVER, &environment, &dir);
+        let program = installed("RabbitMQ", &[SERVER.into()], "scripts/setup/packages rabbitmq");
+        let mut process = Process::start("RabbitMQ", &[&program], &environment, &dir);
         process.until(async || listens(port).await && listens(management).await).await;
         let management = format!("http://127.0.0.1:{management}");
         Self { _process: process, dir, port, management, vhosts: AtomicU32::new(0) }
