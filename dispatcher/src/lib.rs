@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 mod camera;
+pub mod distributed;
 pub mod ingest;
 mod metrics;
 mod pace;
