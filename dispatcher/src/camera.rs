@@ -13,9 +13,10 @@ use crate::DispatcherConfig;
 use crate::ingest::{Ingest, Ingested};
 use crate::metrics::Numbers;
 use crate::pace::Pace;
-use crate::publish::{Discipline, Ended, Outlets, Publisher};
+use crate::publish::{Discipline, Ended, Manner, Outlets, Publisher};
 use crate::record::{Orders, Record, Recorder};
 use crate::source::{self, OpenOptions, Opened, SourceError, SourceUrl};
+use crate::spool::Spool;
 
 mod file;
 mod live;
@@ -70,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) config: DispatcherConfig,
     pub(crate) outlets: Outlets,
     pub(crate) numbers: Numbers,
+    /// For what live cameras cannot publish.
+    pub(crate) spool: Option<Spool>,
     /// Stop publishing as well: the time to drain is over.
     pub(crate) abort: CancellationToken,
 }
@@ -209,9 +212,9 @@ impl Camera {
         }
     }
 
-    fn publisher(&self, most_ready: Option<u64>) -> Publisher {
+    fn publisher(&self, manner: Manner) -> Publisher {
         let (shutdown, abort) = (self.stop.clone(), self.shared.abort.clone());
-        let discipline = Discipline { most_ready, shutdown, abort };
+        let discipline = Discipline { manner, shutdown, abort };
         Publisher::start(self.shared.outlets.clone(), discipline, self.shared.numbers.clone())
     }
 

@@ -1,11 +1,13 @@
 //! Camera streams in, segment jobs out: demuxes, never decodes, and cuts at key frames into segments that decode alone.
 //!
 //! A [`source`] gives access units; [`ingest`] places and names them; the [`slicer`] decides where to cut; [`record`]
-//! makes jobs and markers; [`publish`] puts them into the queues. A camera of the [`Dispatcher`] is all of them in a row.
+//! makes jobs and markers; [`publish`] puts them into the queues, and what a live camera cannot publish the [`spool`]
+//! keeps. A camera of the [`Dispatcher`] is all of them in a row.
 //!
 //! Invariant: nothing here decodes a picture or knows what becomes of a segment, and a file gives the same records each
 //! time.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use detektor_backends::bucket::Bucket;
 use detektor_backends::queue::Queues;
 use detektor_backends::store::EventStore;
 use detektor_runtime::Metrics;
+use detektor_runtime::blocking::StartError;
+use detektor_runtime::fields::Mistakes;
 use detektor_runtime::metrics::MetricsError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +30,7 @@ pub mod publish;
 pub mod record;
 pub mod slicer;
 pub mod source;
+pub mod spool;
 
 pub use camera::{CameraConfig, CameraReport};
 pub use ingest::Cutting;
@@ -35,6 +40,7 @@ pub use source::SourceUrl;
 
 use camera::{Camera, Shared};
 use publish::Outlets;
+use spool::{Keeper, Spool};
 
 /// How the dispatcher works.
 #[derive(Clone, Debug)]
@@ -52,6 +58,11 @@ pub struct DispatcherConfig {
     /// Stop the cameras once all files are through, give up what cannot be opened at once, and take the first end of an
     /// HTTP stream without a length for its end.
     pub until_done: bool,
+    /// A folder of this dispatcher's own for what live cameras cannot publish; none lets them wait, and lose what comes
+    /// meanwhile.
+    pub spool_dir: Option<PathBuf>,
+    /// The most bytes that it holds.
+    pub spool_bytes: u64,
 }
 
 impl Default for DispatcherConfig {
@@ -63,8 +74,39 @@ impl Default for DispatcherConfig {
             lost_after: Duration::from_secs(5),
             drain: Duration::from_secs(10),
             until_done: false,
+            spool_dir: None,
+            spool_bytes: 4 << 30,
         }
     }
+}
+
+impl DispatcherConfig {
+    /// Everything that is wrong with it.
+    pub fn mistakes(&self) -> Mistakes {
+        let mut mistakes = Mistakes::default();
+        if self.spool_dir.is_some() && self.spool_bytes < spool::LEAST_BYTES {
+            let problem = format!("{} holds next to nothing: at least {}", self.spool_bytes, spool::LEAST_BYTES);
+            mistakes.add("spool_bytes", problem);
+        }
+        if self.spool_dir.as_ref().is_some_and(|folder| folder.is_file()) {
+            mistakes.add("spool_dir", "is a file; a folder is needed");
+        }
+        mistakes
+    }
+}
+
+/// Why a dispatcher cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatcherError {
+    /// It is told something that cannot be.
+    #[error("the dispatcher's configuration: {0}")]
+    Config(Mistakes),
+    /// Another one registered its metrics there.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Spool(#[from] StartError),
 }
 
 /// Watches cameras.
@@ -72,34 +114,46 @@ pub struct Dispatcher {
     config: DispatcherConfig,
     outlets: Outlets,
     numbers: Numbers,
+    spool: Option<(Spool, Keeper)>,
 }
 
 impl Dispatcher {
     /// A dispatcher that watches nothing yet.
     ///
     /// # Errors
-    /// If another one registered its metrics there.
-    pub fn new(
+    /// If its configuration is wrong, its spool cannot be used, or another one registered its metrics there.
+    pub async fn new(
         config: DispatcherConfig,
         queues: Arc<dyn Queues>,
         bucket: Arc<dyn Bucket>,
         store: Arc<dyn EventStore>,
         metrics: &Metrics,
-    ) -> Result<Self, MetricsError> {
-        Ok(Self { config, outlets: Outlets { queues, bucket, store }, numbers: Numbers::new(metrics)? })
+    ) -> Result<Self, DispatcherError> {
+        config.mistakes().finish().map_err(DispatcherError::Config)?;
+        let numbers = Numbers::new(metrics)?;
+        let spool = match &config.spool_dir {
+            Some(folder) => Some(Spool::open(folder.clone(), config.spool_bytes, &numbers).await?),
+            None => None,
+        };
+        Ok(Self { config, outlets: Outlets { queues, bucket, store }, numbers, spool })
     }
 
     /// Watches `cameras` until all files are through and, with cameras that never end, until shutdown. Then publishes
     /// what is whole. Reports in the order of `cameras`.
     pub async fn run(self, cameras: Vec<CameraConfig>, shutdown: CancellationToken) -> Vec<CameraReport> {
-        let Self { config, outlets, numbers } = self;
+        let Self { config, outlets, numbers, spool } = self;
+        let (spool, mut keeper) = spool.unzip();
+        if let Some(keeper) = &mut keeper {
+            keeper.begin(&outlets, &numbers);
+        }
+        let bucket = Arc::clone(&outlets.bucket);
         let (abort, drain) = (CancellationToken::new(), config.drain);
         let all = shutdown.child_token();
         // Cancels everything when the last camera that has an end lets go of it.
         let hold = Arc::new(all.clone().drop_guard());
         let ends = config.until_done && !cameras.iter().all(|camera| camera.url.is_camera());
         let order: Vec<_> = cameras.iter().map(|camera| camera.id.clone()).collect();
-        let shared = Arc::new(Shared { config, outlets, numbers, abort: abort.clone() });
+        let shared = Arc::new(Shared { config, outlets, numbers, spool, abort: abort.clone() });
         let mut tasks = JoinSet::new();
         for config in cameras {
             let camera = Camera::new(config, Arc::clone(&shared), all.child_token(), Arc::clone(&hold));
@@ -120,6 +174,10 @@ impl Dispatcher {
                     Ok(report) => reports.push(report),
                     Err(error) => tracing::error!(error = detektor_runtime::chain(&error), "a camera's task died"),
                 }
+            }
+            if let Some(keeper) = keeper {
+                // The other half is for the bucket.
+                keeper.end(drain / 2, &*bucket, &abort).await;
             }
             reports
         };

@@ -6,6 +6,8 @@ use detektor_runtime::Metrics;
 use detektor_runtime::metrics::{MetricsError, SECONDS};
 use prometheus::{Histogram, IntCounter, IntGauge};
 
+use crate::record::Record;
+
 /// The dispatcher's metrics. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Numbers {
@@ -15,6 +17,9 @@ pub struct Numbers {
     reconnects: IntCounter,
     publish: Histogram,
     pub(crate) running: IntGauge,
+    spool_records: IntGauge,
+    spool_bytes: IntGauge,
+    spool_shed: IntCounter,
 }
 
 impl Numbers {
@@ -31,6 +36,10 @@ impl Numbers {
             reconnects: part.counter("camera_reconnects_total", "Times that a lost camera was back.")?,
             publish: part.histogram("publish_seconds", "From a batch at hand to its confirmation.", SECONDS)?,
             running: part.gauge("running_cameras", "Cameras whose frames are coming.")?,
+            spool_records: part.gauge("spool_records", "Segments and markers that wait on the disk for the queue.")?,
+            spool_bytes: part.gauge("spool_bytes", "Bytes of the spool on the disk.")?,
+            spool_shed: part
+                .counter("spool_shed_total", "Segments that markers replaced because the spool was full.")?,
         })
     }
 
@@ -42,9 +51,15 @@ impl Numbers {
         self.reconnects.inc();
     }
 
-    pub(crate) fn published(&self, records: usize, bytes: usize, took: Duration) {
-        self.segments.inc_by(records as u64);
-        self.bytes.inc_by(bytes as u64);
+    pub(crate) fn spooled(&self, records: u64, bytes: u64, newly_shed: u64) {
+        self.spool_records.set(i64::try_from(records).unwrap_or(i64::MAX));
+        self.spool_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        self.spool_shed.inc_by(newly_shed);
+    }
+
+    pub(crate) fn published(&self, records: &[Record], took: Duration) {
+        self.segments.inc_by(records.len() as u64);
+        self.bytes.inc_by(records.iter().map(|record| record.body.len() as u64).sum());
         self.publish.observe(took.as_secs_f64());
     }
 }

@@ -15,6 +15,7 @@ use detektor_runtime::unix_us;
 
 use crate::ingest::{Back, Carried, Form};
 use crate::slicer::{Cut, Entry, Slice};
+use crate::spool::quiet::QuietLevel;
 
 /// What all segments of a camera have in common.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub struct Record {
     pub fault: Option<String>,
     /// The next start may put something else in its place: it is not noted as published.
     pub provisional: bool,
+    /// Its packet sizes say that nothing moves: where something must be shed, it goes first.
+    pub quiet: bool,
 }
 
 /// Numbers an epoch's slices, counts their frames and tells their times.
@@ -68,6 +71,7 @@ pub struct Recorder {
     reached: Option<(i64, Form)>,
     /// The presentation time that is the timeline's 0, and which timeline.
     origin: Option<(i64, Form)>,
+    level: QuietLevel,
 }
 
 impl Recorder {
@@ -85,6 +89,7 @@ impl Recorder {
             until: None,
             reached: None,
             origin: None,
+            level: QuietLevel::default(),
         }
     }
 
@@ -116,7 +121,9 @@ impl Recorder {
                 self.observe(&cut, form);
                 let span = self.span(cut.frames, cut.start, cut.end, form);
                 let seam = self.seam(&span);
-                self.next(|this| this.segment(cut, span, seam, form.time_scale))
+                let predicted = cut.units.iter().filter(|unit| unit.counted && unit.facts.entry == Entry::None);
+                let quiet = self.level.judge(predicted.map(|unit| unit.facts.bytes));
+                self.next(|this| Record { quiet, ..this.segment(cut, span, seam, form.time_scale) })
             }
             Slice::Undecodable { frames, start, end, before_key } => {
                 let span = self.span(frames, start, end, form);
@@ -287,7 +294,17 @@ impl Recorder {
     fn record(&self, queue: Queue, body: Bytes, object: Option<(ObjectKey, Bytes)>) -> Record {
         let now = unix_us();
         let id = self.id();
-        Record { id, queue, body, object, captured_unix_us: now, closed_unix_us: now, fault: None, provisional: false }
+        Record {
+            id,
+            queue,
+            body,
+            object,
+            captured_unix_us: now,
+            closed_unix_us: now,
+            fault: None,
+            provisional: false,
+            quiet: false,
+        }
     }
 
     fn id(&self) -> SegmentId {

@@ -101,7 +101,7 @@ impl App {
         supervisor.service("jobs' videos", async move { in_flight.run(stop).await });
 
         let dispatching = cameras::dispatching(&config, until_done);
-        let dispatcher = Dispatcher::new(dispatching, queues, bucket, store.clone(), &metrics)?;
+        let dispatcher = Dispatcher::new(dispatching, queues, bucket, store.clone(), &metrics).await?;
         let feed_from = store.feed_head().await?;
         Ok(Self {
             config,

@@ -30,6 +30,8 @@ impl ObjectKey {
 
     /// Everything below it is the video of a job that was too large for its message.
     pub const IN_FLIGHT: &'static str = "jobs/";
+    /// Everything below it was captured and not published by a dispatcher that stopped.
+    pub const SPOOL: &'static str = "spool/";
 
     /// Reads a key that was written before.
     pub fn parse(key: &str) -> Result<Self, InvalidKey> {
@@ -110,6 +112,11 @@ impl ObjectKey {
     /// A message that failed for good and is no job that can be read.
     pub fn quarantine_unreadable(body: Digest) -> Self {
         Self(format!("{}{body}.bin", Self::UNREADABLE))
+    }
+
+    /// What a dispatcher could not publish before it stopped, named by its content.
+    pub fn spooled(content: Digest) -> Self {
+        Self(format!("{}{content}.spool", Self::SPOOL))
     }
 
     /// The prefix of one camera's video.

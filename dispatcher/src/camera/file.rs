@@ -9,6 +9,7 @@ use detektor_runtime::retry::Backoff;
 use super::{Camera, End, RECONNECT};
 use crate::ingest::Ingest;
 use crate::pace::Pacer;
+use crate::publish::Manner;
 use crate::record::{Record, Recorder};
 use crate::source::{Item, Opened, Source, SourceError};
 
@@ -119,14 +120,14 @@ impl Camera {
 
     /// Tells the end of an epoch that may yet go on at the next start: what comes then in its place wins over it.
     async fn give_up(&self, end: Option<Record>) -> Result<(), End> {
-        let publisher = self.publisher(None);
+        let publisher = self.publisher(Manner::Patient { most_ready: None });
         let end = end.map(|end| Record { provisional: true, ..end });
         self.send(end, &publisher).await?;
         publisher.finish().await.map(drop).map_err(End::Failed)
     }
 
     async fn pass(&mut self, mut source: Box<dyn Source>, epoch: Epoch, confirmed: u64) -> Result<Pass, End> {
-        let publisher = self.publisher(Some(self.shared.config.most_ready));
+        let publisher = self.publisher(Manner::Patient { most_ready: Some(self.shared.config.most_ready) });
         let mut recorder = Recorder::new(self.orders(), epoch, confirmed, false);
         let mut ingest = Ingest::new(self.shared.config.cutting, false);
         let ended = async {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Camera, End, RECONNECT};
 use crate::ingest::Ingest;
-use crate::publish::Publisher;
+use crate::publish::{Manner, Publisher};
 use crate::record::Recorder;
 use crate::source::{Item, Opened, Source, SourceError};
 
@@ -36,7 +36,7 @@ impl Camera {
         let mut desk = Desk {
             ingest: Ingest::new(self.shared.config.cutting, true),
             recorder: Recorder::new(self.orders(), epoch, 0, true),
-            publisher: self.publisher(None),
+            publisher: self.publisher(Manner::Live { spool: self.shared.spool.clone() }),
         };
         let ended = self.watch_on(opened.source, &mut desk).await;
         let reason = match &ended {

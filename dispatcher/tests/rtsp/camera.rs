@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use detektor_backends::embedded::{Embedded, Options};
+use detektor_backends::failing::{FailingQueues, Moment, Plan};
 use detektor_backends::queue::{Consumer, Settle};
 use detektor_backends::store::CameraState;
 use detektor_contract::names::{Queue, Work};
@@ -41,24 +42,31 @@ struct Watch {
     shutdown: CancellationToken,
     dispatcher: JoinHandle<Vec<CameraReport>>,
     published: BTreeMap<SegmentId, Published>,
+    /// When the dispatcher finds the queue failing.
+    plan: Arc<Plan>,
 }
 
 impl Watch {
     async fn start(name: &str, url: &str, open: OpenOptions, lost_after: Duration) -> Self {
+        Self::begin(name, url, open, DispatcherConfig { lost_after, ..DispatcherConfig::default() }).await
+    }
+
+    async fn begin(name: &str, url: &str, open: OpenOptions, config: DispatcherConfig) -> Self {
         log();
         let folder = tempfile::tempdir().unwrap();
         let embedded = Embedded::open(folder.path(), Options::default()).await.unwrap();
         let queues = [Work::Detect, Work::Merge].map(|work| Queue::Work(work, 0));
         let consumer = embedded.queues().consume(&queues, 8).await.unwrap();
         let camera = CameraId::new(name).unwrap();
-        let config = DispatcherConfig { lost_after, ..DispatcherConfig::default() };
-        let (queues, bucket, store) = (embedded.queues(), embedded.bucket(), embedded.store());
-        let dispatcher = Dispatcher::new(config, queues, bucket, store, &Metrics::new()).unwrap();
+        let plan = Plan::new();
+        let queues = FailingQueues::new(embedded.queues(), Arc::clone(&plan));
+        let (bucket, store) = (embedded.bucket(), embedded.store());
+        let dispatcher = Dispatcher::new(config, queues, bucket, store, &Metrics::new()).await.unwrap();
         let config = CameraConfig { open, ..CameraConfig::new(camera.clone(), url.parse().unwrap()) };
         let shutdown = CancellationToken::new();
         let dispatcher = tokio::spawn(dispatcher.run(vec![config], shutdown.clone()));
         let published = BTreeMap::new();
-        Self { camera, embedded, _folder: folder, consumer, shutdown, dispatcher, published }
+        Self { camera, embedded, _folder: folder, consumer, shutdown, dispatcher, published, plan }
     }
 
     /// Takes the next message; its sequence number.
@@ -305,6 +313,35 @@ async fn a_camera_that_stays_away_is_told_twice() {
     assert_eq!((whole.cause, watch.gaps().count()), (GapCause::Disconnected, 2));
     assert!(whole.until.is_some_and(|until| until.0 - whole.from.0 > 300_000), "{whole:?}");
     assert_eq!([watch.said("the camera is lost"), watch.said("the camera is back")], [1, 1]);
+}
+
+#[tokio::test]
+async fn while_the_queue_is_away_a_camera_is_watched_on() {
+    let (_, server) = free_port(&[]);
+    let spool = tempfile::tempdir().unwrap();
+    let config = DispatcherConfig { spool_dir: Some(spool.path().to_owned()), ..DispatcherConfig::default() };
+    let mut watch = Watch::begin("outage", &server.url(""), patient(RtspTransport::Tcp), config).await;
+    watch.segments(1).await;
+    watch.plan.fail_call("publish", 0, Moment::Before, u64::MAX);
+    // Several times what is in it after the one batch that was waited with.
+    let size = |path: &std::path::Path| -> u64 {
+        let files = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().metadata().unwrap());
+        files.map(|file| file.len()).sum()
+    };
+    let spooled = async {
+        let mut first = 0;
+        while first == 0 || size(spool.path()) < first * 4 {
+            first = if first == 0 { size(spool.path()) } else { first };
+            sleep(POLL).await;
+        }
+    };
+    timeout(NEVER, spooled).await.expect("it is spooled");
+    watch.plan.heal();
+    watch.segments(8).await;
+    let report = watch.stop().await;
+    watch.assert_whole(&report);
+    assert_eq!(watch.gaps().count(), 0, "the camera was watched all the time");
+    watch.assert_decodable();
 }
 
 #[tokio::test]

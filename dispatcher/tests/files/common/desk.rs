@@ -76,7 +76,9 @@ pub async fn run(
     let (queues, store) = (embedded.queues(), embedded.store());
     let shutdown = CancellationToken::new();
     let dispatcher =
-        Dispatcher::new(config, Arc::clone(&queues), embedded.bucket(), Arc::clone(&store), &Metrics::new()).unwrap();
+        Dispatcher::new(config, Arc::clone(&queues), embedded.bucket(), Arc::clone(&store), &Metrics::new())
+            .await
+            .unwrap();
     let consumer = queues.consume(&[Queue::Work(Work::Detect, 0), Queue::Work(Work::Merge, 0)], 8).await.unwrap();
     let mut running = tokio::spawn(dispatcher.run(cameras, shutdown.clone()));
     let mut reports = None;
