@@ -64,6 +64,8 @@ pub struct Move {
     pub to: Spot,
     /// Why, for people.
     pub reason: String,
+    /// It cannot stay where it is; else it only evens the load.
+    pub urgent: bool,
 }
 
 /// What is to change in the table.
@@ -94,19 +96,21 @@ pub fn plan(wanted: &[CameraId], nodes: &[Node], present: &Placement) -> Plan {
             dispatcher: row.dispatcher.clone(),
             partition: Some(row.partition),
         });
-        let mut to = from.clone();
+        let (mut to, mut urgent) = (from.clone(), false);
         let mut reasons = Vec::new();
-        if let Some((name, reason)) = dispatcher {
+        if let Some(Away { to: name, reason, urgent: now }) = dispatcher {
             to.dispatcher = Some(name);
+            urgent |= now;
             reasons.push(reason);
         }
-        if let Some((number, reason)) = partition {
+        if let Some(Away { to: number, reason, urgent: now }) = partition {
             to.partition = Some(number);
+            urgent |= now;
             reasons.push(reason);
         }
         if to != from {
             reasons.dedup();
-            moves.push(Move { camera: id.clone(), from, to, reason: reasons.join("; ") });
+            moves.push(Move { camera: id.clone(), from, to, reason: reasons.join("; "), urgent });
         }
     }
     let wanted: BTreeSet<&CameraId> = wanted.iter().collect();
@@ -116,8 +120,15 @@ pub fn plan(wanted: &[CameraId], nodes: &[Node], present: &Placement) -> Plan {
 
 const NEW: &str = "new camera";
 
+/// Where an item goes that does not stay.
+struct Away<N> {
+    to: N,
+    reason: String,
+    urgent: bool,
+}
+
 /// Even by measured cost. A camera that nobody can take stays where it is.
-fn place_on_dispatchers(rows: &[Option<&Placed>], nodes: &[Node]) -> Vec<Option<(String, String)>> {
+fn place_on_dispatchers(rows: &[Option<&Placed>], nodes: &[Node]) -> Vec<Option<Away<String>>> {
     let staying: Vec<&Node> = nodes.iter().filter(|node| !node.leaving).collect();
     let weights = weights(&staying);
     let bins = staying.iter().zip(weights).map(|(node, weight)| (node.name.clone(), weight, !node.hot)).collect();
@@ -137,7 +148,7 @@ fn place_on_dispatchers(rows: &[Option<&Placed>], nodes: &[Node]) -> Vec<Option<
 }
 
 /// Even by count: any detect pod takes from any partition, so what a camera costs does not matter, only that none is crowded.
-fn place_on_partitions(rows: &[Option<&Placed>], partitions: u16) -> Vec<Option<(u16, String)>> {
+fn place_on_partitions(rows: &[Option<&Placed>], partitions: u16) -> Vec<Option<Away<u16>>> {
     let bins = (0..partitions).map(|number| (number, 1.0, true)).collect();
     let homes = rows.iter().map(|row| match row {
         Some(row) if row.partition < partitions => Ok(usize::from(row.partition)),
@@ -174,7 +185,7 @@ fn spread_over<N: Clone + std::fmt::Display>(
     costs: Vec<u64>,
     homes: Vec<Result<usize, String>>,
     evened: impl Fn(&N, &N, [f64; 2], [f64; 2]) -> String,
-) -> Vec<Option<(N, String)>> {
+) -> Vec<Option<Away<N>>> {
     if bins.is_empty() {
         return homes.iter().map(|_| None).collect();
     }
@@ -227,12 +238,12 @@ fn spread_over<N: Clone + std::fmt::Display>(
 
     let moved = |(item, home): (usize, &Result<usize, String>)| {
         let to = level.place(item)?;
-        let reason = match home {
+        let (reason, urgent) = match home {
             Ok(from) if *from == to => return None,
-            Ok(_) => because.remove(&item).unwrap_or_default(),
-            Err(why) => why.clone(),
+            Ok(_) => (because.remove(&item).unwrap_or_default(), false),
+            Err(why) => (why.clone(), true),
         };
-        Some((bins[to].0.clone(), reason))
+        Some(Away { to: bins[to].0.clone(), reason, urgent })
     };
     homes.iter().enumerate().map(moved).collect()
 }

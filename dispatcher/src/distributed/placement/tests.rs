@@ -137,7 +137,7 @@ fn a_dead_dispatchers_cameras_move_and_no_others() {
     let left: Vec<Node> = nodes(4).into_iter().filter(|node| node.name != "d02").collect();
     let moves = plan(&ids(60), &left, &placement);
     assert_eq!(moves.moves.len(), 15);
-    assert!(moves.moves.iter().all(|m| m.reason == "dispatcher d02 is gone"));
+    assert!(moves.moves.iter().all(|m| m.reason == "dispatcher d02 is gone" && m.urgent));
     assert!(
         moves.moves.iter().all(|m| m.from.dispatcher.as_deref() == Some("d02") && m.from.partition == m.to.partition)
     );
@@ -163,7 +163,7 @@ fn a_new_dispatcher_gets_its_share_and_no_more_moves_than_that() {
     let mut placement = settled(&[100; 60], &nodes(3), 1);
     let moves = plan(&ids(60), &nodes(4), &placement);
     assert!((14..=15).contains(&moves.moves.len()), "{}", moves.moves.len());
-    assert!(moves.moves.iter().all(|m| m.to.dispatcher.as_deref() == Some("d03")));
+    assert!(moves.moves.iter().all(|m| m.to.dispatcher.as_deref() == Some("d03") && !m.urgent));
     apply(&mut placement, &moves);
     assert!(spread(&loads(&placement, &nodes(4))) < 0.05);
     assert!(plan(&ids(60), &nodes(4), &placement).is_empty());

@@ -1,0 +1,196 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use detektor_backends::coordination::{Load, Placement};
+use detektor_backends::failing::{FailingCoordination, Plan as Faults};
+use detektor_backends::memory::MemoryCoordination;
+use serde_json::json;
+
+use super::*;
+use crate::distributed::double::{Cluster, camera, seconds};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+fn balancer(coordination: Arc<dyn Coordination>, name: &str) -> Balancer {
+    Balancer::new(BalancerConfig::new(Member { name: name.to_owned(), incarnation: 1 }), coordination).unwrap()
+}
+
+fn member(name: &str) -> Member {
+    Member { name: name.to_owned(), incarnation: 1 }
+}
+
+async fn beat(database: &Arc<MemoryCoordination>, name: &str, load: Load) {
+    database.beat(&member(name), load, false).await.unwrap();
+}
+
+async fn want(database: &Arc<MemoryCoordination>, cameras: std::ops::Range<usize>) {
+    let changes: Vec<_> = cameras.map(|n| (camera(&format!("c{n:02}")), Some("{}".to_owned()))).collect();
+    database.want(&changes).await.unwrap();
+}
+
+fn on(placement: &Placement, name: &str) -> usize {
+    placement.cameras.iter().filter(|row| row.dispatcher.as_deref() == Some(name)).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_leads_and_another_takes_over_when_it_is_silent() {
+    let database = MemoryCoordination::new();
+    let (mut one, mut two) = (balancer(database.clone(), "b1"), balancer(database.clone(), "b2"));
+    for _ in 0..10 {
+        assert!(matches!(one.step().await.unwrap(), Stepped::Led(_)));
+        assert_eq!(two.step().await.unwrap(), Stepped::Standby);
+        tokio::time::advance(INTERVAL).await;
+    }
+    let mut waited = 0;
+    while two.step().await.unwrap() == Stepped::Standby {
+        waited += 1;
+        tokio::time::advance(INTERVAL).await;
+    }
+    assert!((4..=6).contains(&waited), "{waited}");
+    // It wakes up, and has to find out.
+    assert_eq!(one.step().await.unwrap(), Stepped::Standby);
+    assert!(!one.leads() && two.leads());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deposed_leader_writes_nothing() {
+    let database = MemoryCoordination::new();
+    let mut one = balancer(database.clone(), "b1");
+    beat(&database, "d1", Load::default()).await;
+    want(&database, 0..4).await;
+    assert!(matches!(one.step().await.unwrap(), Stepped::Led(plan) if plan.moves.len() == 4));
+    let epoch = database.balancer().await.unwrap().unwrap().lease.epoch;
+    let take =
+        Take { name: LeaseName::Balancer, seen: Some(epoch), holder: member("b2"), now_ms: 0, live: false, seam: None };
+    database.take(&take).await.unwrap().unwrap();
+    let before = database.placement().await.unwrap();
+    want(&database, 4..8).await;
+    assert_eq!(one.step().await.unwrap(), Stepped::Standby);
+    assert_eq!(database.placement().await.unwrap(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_dead_are_forgotten_and_their_cameras_moved() {
+    let database = MemoryCoordination::new();
+    let mut one = balancer(database.clone(), "b1");
+    want(&database, 0..20).await;
+    for _ in 0..3 {
+        for name in ["d1", "d2"] {
+            beat(&database, name, Load::default()).await;
+        }
+        one.step().await.unwrap();
+        tokio::time::advance(INTERVAL).await;
+    }
+    let placement = database.placement().await.unwrap();
+    assert_eq!([on(&placement, "d1"), on(&placement, "d2")], [10, 10]);
+    let mut steps = 0;
+    while on(&database.placement().await.unwrap(), "d1") > 0 {
+        beat(&database, "d2", Load::default()).await;
+        one.step().await.unwrap();
+        tokio::time::advance(INTERVAL).await;
+        steps += 1;
+    }
+    assert!((4..=7).contains(&steps), "{steps}");
+    let placement = database.placement().await.unwrap();
+    assert_eq!(on(&placement, "d2"), 20);
+    assert_eq!(database.members().await.unwrap().len(), 1);
+    assert!(placement.cameras.iter().any(|row| row.reason == "dispatcher d1 is gone"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_is_away_kills_nobody() {
+    let database = MemoryCoordination::new();
+    let faults = Faults::new();
+    let mut one = balancer(FailingCoordination::new(database.clone(), faults.clone()), "b1");
+    want(&database, 0..4).await;
+    beat(&database, "d1", Load::default()).await;
+    one.step().await.unwrap();
+    faults.fail_all();
+    for _ in 0..20 {
+        tokio::time::advance(INTERVAL).await;
+        one.step().await.unwrap_err();
+    }
+    faults.heal();
+    one.step().await.unwrap();
+    assert_eq!(database.members().await.unwrap().len(), 1, "nobody could say that he lives");
+    assert!(one.leads());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_a_place_is_moved_in_peace() {
+    let database = MemoryCoordination::new();
+    let mut one = balancer(database.clone(), "b1");
+    want(&database, 0..20).await;
+    let mut moves = Vec::new();
+    for second in 0..120 {
+        beat(&database, "d1", Load::default()).await;
+        if second >= 2 {
+            beat(&database, "d2", Load::default()).await;
+        }
+        if second >= 8 {
+            beat(&database, "d3", Load::default()).await;
+        }
+        if let Stepped::Led(plan) = one.step().await.unwrap()
+            && !plan.is_empty()
+        {
+            moves.push((second, plan.moves.len()));
+        }
+        tokio::time::advance(INTERVAL).await;
+    }
+    // At once to the first; when it has looked around, to the second; and in peace to the third.
+    let [(0, 20), (second, 10), (third, few)] = moves[..] else { panic!("{moves:?}") };
+    assert!((5..=7).contains(&second) && third >= second + 30 && few <= 8, "{moves:?}");
+    // What has no place is placed at once, peace or not.
+    want(&database, 20..21).await;
+    assert!(matches!(one.step().await.unwrap(), Stepped::Led(plan) if plan.moves.len() == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_are_as_many_as_it_was_told() {
+    let database = MemoryCoordination::new();
+    let config = BalancerConfig { partitions: Some(10), ..BalancerConfig::new(member("b1")) };
+    let mut one = Balancer::new(config.clone(), database.clone()).unwrap();
+    want(&database, 0..100).await;
+    one.step().await.unwrap();
+    let placement = database.placement().await.unwrap();
+    for partition in 0..10 {
+        assert_eq!(placement.cameras.iter().filter(|row| row.partition == partition).count(), 10);
+    }
+    let wrong = BalancerConfig { partitions: Some(0), ttl: INTERVAL, ..config };
+    assert_eq!(Balancer::new(wrong, database).err().map(|mistakes| mistakes.len()), Some(2));
+}
+
+/// Balancers and dispatchers together: what the balancer says comes true.
+#[tokio::test(start_paused = true)]
+async fn cameras_go_where_the_balancer_says() {
+    let cluster = Cluster::new().await;
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    // The test's own lease is taken over first.
+    for name in ["b1", "b2"] {
+        tokio::spawn(balancer(cluster.database.clone(), name).run(shutdown.clone()));
+    }
+    let d1 = cluster.start("d1");
+    let d2 = cluster.start("d2");
+    let names: Vec<String> = (0..12).map(|n| format!("c{n:02}")).collect();
+    for name in &names {
+        cluster.want(name, Some(json!({ "kind": "several" }))).await;
+    }
+    let share = |name: &str| names.iter().filter(|camera| cluster.runners(camera) == [name]).count();
+    seconds(60).await;
+    assert_eq!([share("d1"), share("d2")], [6, 6]);
+    let d3 = cluster.start("d3");
+    seconds(60).await;
+    assert_eq!([share("d1"), share("d2"), share("d3")], [4, 4, 4]);
+    // One dies, one is stopped.
+    d1.kill().await;
+    seconds(30).await;
+    assert_eq!([share("d2"), share("d3")], [6, 6]);
+    d2.shutdown.cancel();
+    d2.ended().await.unwrap();
+    seconds(5).await;
+    assert_eq!(share("d3"), 12);
+    shutdown.cancel();
+    seconds(1).await;
+    let seen = cluster.database.balancer().await.unwrap().unwrap();
+    assert_eq!(seen.lease.holder, None);
+    drop(d3);
+}
