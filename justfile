@@ -19,7 +19,7 @@ build:
 
 # Everything that must hold: format, lints, licences, tests.
 test: lint deny
-    scripts/setup/packages test rtsp rabbitmq
+    scripts/setup/packages test rtsp rabbitmq postgres
     scripts/setup/minio >/dev/null
     ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" cargo test --workspace
 

@@ -16,7 +16,7 @@ use crate::folder::{self, FolderBucket};
 use crate::queue::Queues;
 use crate::sqlite::Database;
 use crate::sqlite::queue::{Limits, SqliteQueues};
-use crate::sqlite::store::SqliteStore;
+use crate::sqlite::sql::Store;
 use crate::store::{EventStore, StoreError};
 
 const FILE: &str = "detektor.db";
@@ -47,7 +47,7 @@ impl Default for Options {
 pub struct Embedded {
     db: Arc<Database>,
     queues: Arc<SqliteQueues>,
-    store: Arc<SqliteStore>,
+    store: Arc<Store>,
     bucket: Arc<FolderBucket>,
 }
 
@@ -66,7 +66,7 @@ impl Embedded {
         let bucket = Arc::new(FolderBucket::open(&data_dir.join(BUCKET)).await.map_err(store_error)?);
         let limits = Limits { deliveries: options.delivery_limit.max(1), ready: options.max_ready };
         let queues = Arc::new(SqliteQueues::open(Arc::clone(&db), limits).await?);
-        let store = Arc::new(SqliteStore::new(Arc::clone(&db)));
+        let store = Arc::new(Store::new(Arc::clone(&db)));
         Ok(Self { db, queues, store, bucket })
     }
 
@@ -107,7 +107,7 @@ impl Embedded {
         }
         let db = Arc::new(Database::open_read_only(&file).await?);
         let bucket = Arc::new(FolderBucket::open_read_only(&data_dir.join(BUCKET)).await.map_err(store_error)?);
-        Ok(ReadOnly { store: Arc::new(SqliteStore::new(Arc::clone(&db))), bucket })
+        Ok(ReadOnly { store: Arc::new(Store::new(Arc::clone(&db))), bucket })
     }
 
     /// The queues.
@@ -135,7 +135,7 @@ impl Embedded {
 
 /// A data directory opened for reading. The store's writing methods fail.
 pub struct ReadOnly {
-    store: Arc<SqliteStore>,
+    store: Arc<Store>,
     bucket: Arc<FolderBucket>,
 }
 

@@ -4,6 +4,7 @@
 //! an object means, but for [`epochs`]: a number that the store gives and the bucket keeps.
 
 pub mod bucket;
+mod columns;
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;
 pub mod coordination;
@@ -14,11 +15,13 @@ pub mod failing;
 pub mod folder;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
+pub mod postgres;
 pub mod queue;
 pub mod rabbitmq;
 pub mod s3;
 pub mod secret;
 #[cfg(any(test, feature = "test-support"))]
 pub mod servers;
+mod signal;
 mod sqlite;
 pub mod store;

@@ -5,8 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod minio;
+mod postgres;
 mod process;
 mod rabbitmq;
 
 pub use minio::{Minio, MinioSetup};
+pub use postgres::{PostgresServer, PostgresSetup};
 pub use rabbitmq::RabbitMq;

@@ -14,6 +14,9 @@ dir=$1; shift
 "$@" </dev/null >"$dir/log" 2>&1 & server=$!
 # Reading times out as long as the pipe is whole.
 while kill -0 $server 2>/dev/null; do IFS= read -rt 1 _; [ $? -gt 128 ] || break; done
+# Some leave something behind in the system unless they may end by themselves.
+kill -QUIT -- -$server 2>/dev/null
+for _ in {1..50}; do kill -0 $server 2>/dev/null || break; sleep 0.1; done
 kill -9 -- -$server 2>/dev/null
 rm -rf "$dir""#;
 

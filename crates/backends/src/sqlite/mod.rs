@@ -5,20 +5,26 @@
 //! reached the disk when its commit returns; what goes over the *lazy* one survives the process and reaches the disk
 //! with the next durable commit, since the log is synced as a whole.
 
+mod dialect;
 mod error;
 pub(crate) mod queue;
 mod schema;
-pub(crate) mod store;
+// The same queries serve the other database, with its own dialect.
+#[path = "../sql/mod.rs"]
+#[allow(clippy::duplicate_mod)]
+pub(crate) mod sql;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use self::error::Doing;
+use crate::columns::now_ms;
 use crate::store::StoreError;
 
 /// How long anybody waits for a turn or a connection.
@@ -57,7 +63,7 @@ impl Writing {
 
     /// Makes it true.
     pub(crate) async fn commit(self, what: &'static str) -> Result<(), StoreError> {
-        self.transaction.commit().await.doing(what)
+        self.transaction.commit().doing(what).await
     }
 }
 
@@ -87,8 +93,18 @@ impl Database {
         &self.readers
     }
 
-    /// Whether this process writes.
-    pub(crate) fn writes(&self) -> bool {
+    /// A connection to read.
+    pub(crate) async fn read(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.readers.acquire().doing("opening the event store").await
+    }
+
+    /// A transaction in which all that is read is of one moment.
+    pub(crate) async fn moment(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.readers.begin().doing("opening the event store").await
+    }
+
+    /// Whether nobody else writes.
+    pub(crate) fn is_only_writer(&self) -> bool {
         self.writers.is_some()
     }
 
@@ -129,7 +145,7 @@ impl Writers {
             let context = format!("another transaction took longer than {} s", PATIENCE.as_secs());
             StoreError::Unavailable { context, source: None }
         })?;
-        let transaction = pool.begin_with("BEGIN IMMEDIATE").await.doing("beginning a transaction")?;
+        let transaction = pool.begin_with("BEGIN IMMEDIATE").doing("beginning a transaction").await?;
         Ok(Writing { transaction, _turn: turn })
     }
 }
@@ -162,10 +178,4 @@ fn pool(options: SqliteConnectOptions, connections: u32) -> SqlitePool {
             })
         })
         .connect_lazy_with(options)
-}
-
-/// The Unix time in milliseconds.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

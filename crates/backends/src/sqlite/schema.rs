@@ -18,31 +18,31 @@ pub(super) async fn migrate(db: &mut SqliteConnection, generation: i64) -> Resul
         return Ok(());
     }
     for script in HISTORY.iter().skip(found as usize) {
-        sqlx::raw_sql(*script).execute(&mut *db).await.doing("bringing the schema up to date")?;
+        sqlx::raw_sql(*script).execute(&mut *db).doing("bringing the schema up to date").await?;
     }
     if found == 0 {
         sqlx::raw_sql("CREATE TABLE schema_version (version BIGINT NOT NULL)")
             .execute(&mut *db)
-            .await
-            .doing("noting the schema's version")?;
+            .doing("noting the schema's version")
+            .await?;
         sqlx::query("INSERT INTO feed_state (id, generation, head, pruned) VALUES (1, $1, 0, 0)")
             .bind(generation)
             .execute(&mut *db)
-            .await
-            .doing("beginning the feed")?;
+            .doing("beginning the feed")
+            .await?;
     }
-    sqlx::query("DELETE FROM schema_version").execute(&mut *db).await.doing("noting the schema's version")?;
+    sqlx::query("DELETE FROM schema_version").execute(&mut *db).doing("noting the schema's version").await?;
     sqlx::query("INSERT INTO schema_version (version) VALUES ($1)")
         .bind(KNOWN)
         .execute(&mut *db)
-        .await
-        .doing("noting the schema's version")?;
+        .doing("noting the schema's version")
+        .await?;
     Ok(())
 }
 
 /// Checks that a database that is only read has this build's schema.
 pub(super) async fn check(db: &SqlitePool) -> Result<(), StoreError> {
-    let mut db = db.acquire().await.doing("opening the event store")?;
+    let mut db = db.acquire().doing("opening the event store").await?;
     match version(&mut db).await? {
         Some(KNOWN) => Ok(()),
         found => Err(StoreError::Unavailable {
@@ -59,8 +59,8 @@ pub(super) async fn check(db: &SqlitePool) -> Result<(), StoreError> {
 async fn version(db: &mut SqliteConnection) -> Result<Option<i64>, StoreError> {
     let tables: Vec<(String,)> = sqlx::query_as("SELECT name FROM sqlite_schema WHERE type = 'table'")
         .fetch_all(&mut *db)
-        .await
-        .doing("reading the schema")?;
+        .doing("reading the schema")
+        .await?;
     if tables.is_empty() {
         return Ok(None);
     }
@@ -69,8 +69,8 @@ async fn version(db: &mut SqliteConnection) -> Result<Option<i64>, StoreError> {
     }
     let found: Option<i64> = sqlx::query_scalar("SELECT version FROM schema_version")
         .fetch_optional(&mut *db)
-        .await
-        .doing("reading the schema's version")?;
+        .doing("reading the schema's version")
+        .await?;
     match found {
         Some(found) if found > KNOWN => Err(StoreError::TooNew { found, known: KNOWN }),
         Some(found) if found > 0 => Ok(Some(found)),

@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 use self::state::{Claim, ConsumerId, State};
 use self::writer::{Answer, Operation, Shared};
 use super::Database;
-use super::error::{Doing, document, queue_error};
+use super::error::{Doing, queue_error};
+use crate::columns::document;
 use crate::queue::{Consumer, Delivery, Depth, Message, QueueError, Queues, Settle, Tag};
 use crate::store::StoreError;
 
@@ -43,8 +44,8 @@ impl SqliteQueues {
     pub(crate) async fn open(db: Arc<Database>, limits: Limits) -> Result<Self, StoreError> {
         let rows: Vec<(i64, String, i64)> = sqlx::query_as("SELECT id, queue, attempts FROM messages ORDER BY id")
             .fetch_all(db.reader())
-            .await
-            .doing("reading the queues")?;
+            .doing("reading the queues")
+            .await?;
         let next_id = rows.last().map_or(1, |(id, ..)| id + 1);
         let mut state = State::default();
         for (id, name, attempts) in rows {
@@ -128,8 +129,8 @@ impl SqliteConsumer {
             sqlx::query_as("SELECT headers, body FROM messages JOIN bodies USING (id) WHERE id = $1")
                 .bind(claim.id)
                 .fetch_optional(self.shared.db.reader())
-                .await
                 .doing("reading a message")
+                .await
                 .map_err(queue_error)?;
         let Some((headers, body)) = row else { return Ok(None) };
         write(&self.operations, |answer| Ok(Operation::Attempt { claim, answer })).await?;

@@ -13,9 +13,10 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::state::{Claim, ConsumerId, Doomed, Id, State};
+use crate::columns::{document, text};
 use crate::queue::{HEADER_ATTEMPTS, HEADER_ERROR, Message, QueueError, Tag};
 use crate::sqlite::Database;
-use crate::sqlite::error::{Doing, document, queue_error, text};
+use crate::sqlite::error::{Doing, queue_error};
 use crate::store::StoreError;
 
 /// A commit takes at most so many operations,
@@ -142,15 +143,15 @@ async fn write(db: &Database, batch: &[Operation], doomed: &[Doomed], mut next_i
                     .bind(i64::from(claim.attempt))
                     .bind(claim.id)
                     .execute(writing.db())
-                    .await
-                    .doing("noting an attempt")?;
+                    .doing("noting an attempt")
+                    .await?;
             }
             Operation::Ack { id, .. } => {
                 sqlx::query("DELETE FROM messages WHERE id = $1")
                     .bind(id)
                     .execute(writing.db())
-                    .await
-                    .doing("acknowledging a message")?;
+                    .doing("acknowledging a message")
+                    .await?;
             }
             Operation::Wake => {}
         }
@@ -167,14 +168,14 @@ async fn insert(db: &mut SqliteConnection, id: Id, queue: Queue, message: &Messa
         .bind(queue.to_string())
         .bind(text(&message.headers, "headers")?)
         .execute(&mut *db)
-        .await
-        .doing("publishing")?;
+        .doing("publishing")
+        .await?;
     sqlx::query("INSERT INTO bodies (id, body) VALUES ($1, $2)")
         .bind(id)
         .bind(&message.body[..])
         .execute(db)
-        .await
-        .doing("publishing")?;
+        .doing("publishing")
+        .await?;
     Ok(())
 }
 
@@ -183,8 +184,8 @@ async fn bury(db: &mut SqliteConnection, doomed: &Doomed) -> Result<(), StoreErr
     let headers: Option<String> = sqlx::query_scalar("SELECT headers FROM messages WHERE id = $1")
         .bind(doomed.id)
         .fetch_optional(&mut *db)
-        .await
-        .doing("reading a message's headers")?;
+        .doing("reading a message's headers")
+        .await?;
     let Some(headers) = headers else { return Ok(()) };
     let mut headers: BTreeMap<String, String> = document(&headers, "headers").unwrap_or_default();
     let attempts = doomed.attempts.to_string();
@@ -195,8 +196,8 @@ async fn bury(db: &mut SqliteConnection, doomed: &Doomed) -> Result<(), StoreErr
         .bind(text(&headers, "headers")?)
         .bind(doomed.id)
         .execute(&mut *db)
-        .await
-        .doing("moving a dead letter")?;
+        .doing("moving a dead letter")
+        .await?;
     Ok(())
 }
 

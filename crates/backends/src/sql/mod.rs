@@ -1,4 +1,9 @@
-//! The embedded event store.
+//! The event store in SQL, written once for both databases.
+//!
+//! This folder is compiled once under each database's module, which brings a `dialect`: the driver's types, and what the
+//! databases do each in its own way (locks, transactions, errors). See `docs/decisions/0061`.
+//!
+//! Invariant: every query here runs on both, and is tested on both. The text of rows is compared byte by byte.
 
 mod cameras;
 mod events;
@@ -11,40 +16,32 @@ mod reindex;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use detektor_contract::{CameraId, Epoch, EpochRecord, EventId, Gap, Outcome, Position, Seam, TimeUs};
-use sqlx::Sqlite;
-use sqlx::pool::PoolConnection;
-
-use self::feed::Signal;
-use self::merge::SqliteMerge;
-use super::Database;
-use super::error::Doing;
+use self::feed::Watch;
+use self::merge::Merge;
+use super::dialect::{self, Database, Doing};
 use crate::store::{
     CameraInfo, CameraState, EpochRequest, EventCursor, EventFilter, EventStore, Feed, FeedPosition, MergeTx, Order,
     PendingObject, StoreError, StoredEvent,
 };
+use async_trait::async_trait;
+use detektor_contract::{CameraId, Epoch, EpochRecord, EventId, Gap, Outcome, Position, Seam, TimeUs};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// The event store of one file.
-pub(crate) struct SqliteStore {
+/// The event store of one database.
+pub(crate) struct Store {
     db: Arc<Database>,
-    signal: Arc<Signal>,
+    watch: Arc<Watch>,
 }
 
-impl SqliteStore {
+impl Store {
     pub(crate) fn new(db: Arc<Database>) -> Self {
-        Self { db, signal: Arc::default() }
-    }
-
-    async fn read(&self) -> Result<PoolConnection<Sqlite>> {
-        self.db.reader().acquire().await.doing("opening the event store")
+        Self { db, watch: Arc::default() }
     }
 }
 
 #[async_trait]
-impl EventStore for SqliteStore {
+impl EventStore for Store {
     async fn register_camera(&self, camera: &CameraId, redacted_url: &str) -> Result<()> {
         let mut writing = self.db.write().await?;
         cameras::register(writing.db(), camera, redacted_url).await?;
@@ -65,7 +62,7 @@ impl EventStore for SqliteStore {
     }
 
     async fn published(&self, camera: &CameraId, epoch: Epoch) -> Result<u64> {
-        cameras::published(&mut *self.read().await?, camera, epoch).await
+        cameras::published(&mut *self.db.read().await?, camera, epoch).await
     }
 
     // Lazily: where a power cut takes it back, the same segments are published once more.
@@ -77,19 +74,22 @@ impl EventStore for SqliteStore {
 
     async fn begin_merge(&self, cameras: &[CameraId]) -> Result<Box<dyn MergeTx>> {
         let writing = self.db.write().await?;
-        Ok(Box::new(SqliteMerge::begin(writing, cameras, Arc::clone(&self.signal)).await?))
+        Ok(Box::new(Merge::begin(writing, cameras, Arc::clone(&self.watch)).await?))
     }
 
     async fn waiting_cameras(&self, before: i64) -> Result<Vec<CameraId>> {
-        cameras::waiting(&mut *self.read().await?, before).await
+        cameras::waiting(&mut *self.db.read().await?, before).await
     }
 
     async fn pending_objects(&self, limit: u32) -> Result<Vec<PendingObject>> {
-        objects::pending(&mut *self.read().await?, limit).await
+        objects::pending(&mut *self.db.read().await?, limit).await
     }
 
     async fn objects_done(&self, done: &[PendingObject]) -> Result<()> {
         let mut writing = self.db.write_lazily().await?;
+        // In the order in which a merge notes them.
+        let mut done: Vec<_> = done.iter().collect();
+        done.sort_unstable_by_key(|object| &object.key);
         for object in done {
             objects::done(writing.db(), object).await?;
         }
@@ -97,18 +97,19 @@ impl EventStore for SqliteStore {
     }
 
     async fn reindex_pending(&self) -> Result<bool> {
-        reindex::pending(&mut *self.read().await?).await
+        reindex::pending(&mut *self.db.read().await?).await
     }
 
     async fn begin_reindex(&self) -> Result<()> {
         let mut writing = self.db.write().await?;
+        dialect::lock_all(writing.db()).await?;
         reindex::begin(writing.db()).await?;
         merge::empty(writing.db()).await?;
         events::unconfirm(writing.db()).await?;
         objects::restart(writing.db()).await?;
         feed::restart(writing.db()).await?;
         writing.commit("beginning a reindex").await?;
-        self.signal.raise();
+        self.watch.raise();
         Ok(())
     }
 
@@ -122,12 +123,13 @@ impl EventStore for SqliteStore {
 
     async fn end_reindex(&self) -> Result<()> {
         let mut writing = self.db.write().await?;
+        dialect::lock_all(writing.db()).await?;
         reindex::end(writing.db()).await?;
         writing.commit("ending a reindex").await
     }
 
     async fn cameras(&self) -> Result<Vec<CameraInfo>> {
-        cameras::list(&mut *self.read().await?).await
+        cameras::list(&mut *self.db.read().await?).await
     }
 
     async fn events(
@@ -137,15 +139,15 @@ impl EventStore for SqliteStore {
         after: Option<&EventCursor>,
         limit: u32,
     ) -> Result<Vec<StoredEvent>> {
-        events::list(&mut *self.read().await?, filter, order, after, limit).await
+        events::list(&mut *self.db.read().await?, filter, order, after, limit).await
     }
 
     async fn event(&self, id: &EventId) -> Result<Option<StoredEvent>> {
-        events::get(&mut *self.read().await?, id).await
+        events::get(&mut *self.db.read().await?, id).await
     }
 
     async fn outcomes(&self, camera: &CameraId, from: Position, limit: u32) -> Result<Vec<Outcome>> {
-        outcomes::from(&mut *self.read().await?, camera, from, limit).await
+        outcomes::from(&mut *self.db.read().await?, camera, from, limit).await
     }
 
     async fn outcomes_between(
@@ -155,46 +157,42 @@ impl EventStore for SqliteStore {
         until: TimeUs,
         limit: u32,
     ) -> Result<Vec<Outcome>> {
-        outcomes::between(&mut *self.read().await?, camera, from, until, limit).await
+        outcomes::between(&mut *self.db.read().await?, camera, from, until, limit).await
     }
 
     async fn gaps(&self, camera: &CameraId, before: Option<Position>, limit: u32) -> Result<Vec<(Position, Gap)>> {
-        gaps::before(&mut *self.read().await?, camera, before, limit).await
+        gaps::before(&mut *self.db.read().await?, camera, before, limit).await
     }
 
     async fn seams(&self, camera: &CameraId) -> Result<Vec<(Epoch, Seam)>> {
-        outcomes::seams(&mut *self.read().await?, camera).await
+        outcomes::seams(&mut *self.db.read().await?, camera).await
     }
 
     async fn frontier(&self, camera: &CameraId) -> Result<Option<Position>> {
-        cameras::frontier(&mut *self.read().await?, camera).await
+        cameras::frontier(&mut *self.db.read().await?, camera).await
     }
 
     async fn tombstones(&self) -> Result<Vec<Outcome>> {
-        outcomes::kept(&mut *self.read().await?).await
+        outcomes::kept(&mut *self.db.read().await?).await
     }
 
     async fn feed_head(&self) -> Result<FeedPosition> {
-        feed::head(&mut *self.read().await?).await
+        feed::head(&mut *self.db.read().await?).await
     }
 
     async fn feed(&self, after: FeedPosition, limit: u32) -> Result<Feed> {
-        let mut moment = self.db.reader().begin().await.doing("reading the feed")?;
+        let mut moment = self.db.moment().await?;
         let feed = feed::read(&mut moment, after, limit).await?;
-        moment.commit().await.doing("reading the feed")?;
+        moment.commit().doing("reading the feed").await?;
         Ok(feed)
     }
 
     async fn feed_changed(&self) -> Result<()> {
-        if self.db.writes() {
-            self.signal.wait().await;
-            return Ok(());
-        }
-        feed::wait_for_others(&mut *self.read().await?).await
+        self.watch.wait(&self.db).await
     }
 
     async fn ping(&self) -> Result<()> {
-        sqlx::query("SELECT 1").execute(self.db.reader()).await.doing("asking the event store")?;
+        sqlx::query("SELECT 1").execute(&mut *self.db.read().await?).doing("asking the event store").await?;
         Ok(())
     }
 }

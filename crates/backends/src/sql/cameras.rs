@@ -1,53 +1,61 @@
 //! Cameras, their epochs, and how far each is published.
 
 use detektor_contract::{CameraId, Clock, Epoch, EpochRecord, Position, TimeUs};
-use sqlx::SqliteConnection;
 
-use crate::sqlite::error::{Doing, column, document, number, text};
+use sqlx::QueryBuilder;
+
+use super::dialect::{self, Connection, Db, Doing};
+use crate::columns::{column, document, number, text};
 use crate::store::{CameraInfo, CameraState, EpochRequest, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// Makes a camera's row where there is none. Nobody runs a camera that only its outcomes tell of.
-pub(super) async fn ensure(db: &mut SqliteConnection, camera: &CameraId) -> Result<()> {
-    sqlx::query("INSERT INTO cameras (id, url, state, ledger) VALUES ($1, '', $2, '{}') ON CONFLICT (id) DO NOTHING")
-        .bind(camera.as_str())
-        .bind(text(&CameraState::Stopped, "a camera's state")?)
-        .execute(db)
-        .await
-        .doing("noting a camera")?;
+/// How many rows one statement writes.
+const ROWS: usize = 1_000;
+
+/// Makes the rows of cameras, given in order, where there are none. Nobody runs a camera that only its outcomes tell of.
+pub(super) async fn ensure(db: &mut Connection, ids: &[&str]) -> Result<()> {
+    let stopped = text(&CameraState::Stopped, "a camera's state")?;
+    for ids in ids.chunks(ROWS) {
+        let mut query: QueryBuilder<Db> = QueryBuilder::new("INSERT INTO cameras (id, url, state, ledger) ");
+        query.push_values(ids, |mut row, id| {
+            row.push_bind(*id).push("''").push_bind(&stopped).push("'{}'");
+        });
+        query.push(" ON CONFLICT (id) DO NOTHING");
+        query.build().persistent(ids.len() == 1).execute(&mut *db).doing("noting cameras").await?;
+    }
     Ok(())
 }
 
-pub(super) async fn register(db: &mut SqliteConnection, camera: &CameraId, url: &str) -> Result<()> {
-    ensure(db, camera).await?;
+pub(super) async fn register(db: &mut Connection, camera: &CameraId, url: &str) -> Result<()> {
+    ensure(db, &[camera.as_str()]).await?;
     sqlx::query("UPDATE cameras SET url = $2 WHERE id = $1")
         .bind(camera.as_str())
         .bind(url)
         .execute(db)
-        .await
-        .doing("registering a camera")?;
+        .doing("registering a camera")
+        .await?;
     Ok(())
 }
 
-pub(super) async fn set_state(db: &mut SqliteConnection, camera: &CameraId, state: &CameraState) -> Result<()> {
-    ensure(db, camera).await?;
+pub(super) async fn set_state(db: &mut Connection, camera: &CameraId, state: &CameraState) -> Result<()> {
+    ensure(db, &[camera.as_str()]).await?;
     sqlx::query("UPDATE cameras SET state = $2 WHERE id = $1")
         .bind(camera.as_str())
         .bind(text(state, "a camera's state")?)
         .execute(db)
-        .await
-        .doing("noting a camera's state")?;
+        .doing("noting a camera's state")
+        .await?;
     Ok(())
 }
 
-pub(super) async fn list(db: &mut SqliteConnection) -> Result<Vec<CameraInfo>> {
+pub(super) async fn list(db: &mut Connection) -> Result<Vec<CameraInfo>> {
     type Row = (String, String, String, String, Option<i64>, Option<String>);
     let rows: Vec<Row> =
         sqlx::query_as("SELECT id, url, state, ledger, merged_until, merged_clock FROM cameras ORDER BY id")
             .fetch_all(db)
-            .await
-            .doing("listing cameras")?;
+            .doing("listing cameras")
+            .await?;
     rows.into_iter()
         .map(|(id, url, state, ledger, until, clock)| {
             Ok(CameraInfo {
@@ -66,7 +74,8 @@ pub(super) async fn list(db: &mut SqliteConnection) -> Result<Vec<CameraInfo>> {
 /// A content's passes have the epochs `base + pass`. The content that came last owns every epoch from its base on; any
 /// other gets a new base above all that were given, and so does every content once there are outcomes above those: another
 /// content may own them.
-pub(super) async fn begin_epoch(db: &mut SqliteConnection, camera: &CameraId, request: EpochRequest) -> Result<Epoch> {
+pub(super) async fn begin_epoch(db: &mut Connection, camera: &CameraId, request: EpochRequest) -> Result<Epoch> {
+    dialect::lock_epochs(db, camera.as_str()).await?;
     if let EpochRequest::Replayable { content, pass } = request
         && let Some(epoch) = given(db, camera, &content.to_string(), column(pass, "pass")?).await?
     {
@@ -76,13 +85,13 @@ pub(super) async fn begin_epoch(db: &mut SqliteConnection, camera: &CameraId, re
         sqlx::query_as("SELECT epoch, base, content FROM epochs WHERE camera = $1 ORDER BY epoch DESC LIMIT 1")
             .bind(camera.as_str())
             .fetch_optional(&mut *db)
-            .await
-            .doing("reading the last epoch")?;
+            .doing("reading the last epoch")
+            .await?;
     let merged: Option<i64> = sqlx::query_scalar("SELECT MAX(epoch) FROM outcomes WHERE camera = $1")
         .bind(camera.as_str())
         .fetch_one(&mut *db)
-        .await
-        .doing("reading the newest epoch")?;
+        .doing("reading the newest epoch")
+        .await?;
     let given = last.as_ref().map(|(epoch, ..)| *epoch);
     let above = given.max(merged).map_or(Ok(1), |newest| next(newest, 1))?;
     let (epoch, base, content, pass) = match request {
@@ -106,13 +115,13 @@ pub(super) async fn begin_epoch(db: &mut SqliteConnection, camera: &CameraId, re
         .bind(content)
         .bind(pass)
         .execute(db)
-        .await
-        .doing("noting an epoch")?;
+        .doing("noting an epoch")
+        .await?;
     Ok(Epoch(number(epoch, "epoch")?))
 }
 
 /// Makes an epoch what the record says.
-pub(super) async fn restore_epoch(db: &mut SqliteConnection, record: &EpochRecord) -> Result<()> {
+pub(super) async fn restore_epoch(db: &mut Connection, record: &EpochRecord) -> Result<()> {
     let (epoch, pass) = (column(record.epoch.0, "epoch")?, column(record.pass, "pass")?);
     sqlx::query(
         "INSERT INTO epochs (camera, epoch, base, content, pass) VALUES ($1, $2, $3, $4, $5)
@@ -125,13 +134,13 @@ pub(super) async fn restore_epoch(db: &mut SqliteConnection, record: &EpochRecor
     .bind(record.content.to_string())
     .bind(pass)
     .execute(db)
-    .await
-    .doing("restoring an epoch")?;
+    .doing("restoring an epoch")
+    .await?;
     Ok(())
 }
 
 /// The epoch that a pass of a content has. Where it came to have two, the first one counts.
-async fn given(db: &mut SqliteConnection, camera: &CameraId, content: &str, pass: i64) -> Result<Option<Epoch>> {
+async fn given(db: &mut Connection, camera: &CameraId, content: &str, pass: i64) -> Result<Option<Epoch>> {
     let epoch: Option<i64> = sqlx::query_scalar(
         "SELECT epoch FROM epochs WHERE camera = $1 AND content = $2 AND pass = $3 ORDER BY epoch LIMIT 1",
     )
@@ -139,8 +148,8 @@ async fn given(db: &mut SqliteConnection, camera: &CameraId, content: &str, pass
     .bind(content)
     .bind(pass)
     .fetch_optional(db)
-    .await
-    .doing("reading an epoch")?;
+    .doing("reading an epoch")
+    .await?;
     epoch.map(|epoch| number(epoch, "epoch").map(Epoch)).transpose()
 }
 
@@ -148,17 +157,17 @@ fn next(epoch: i64, step: i64) -> Result<i64> {
     epoch.checked_add(step).ok_or_else(|| StoreError::Corrupt(format!("no epoch is left above {epoch}")))
 }
 
-pub(super) async fn published(db: &mut SqliteConnection, camera: &CameraId, epoch: Epoch) -> Result<u64> {
+pub(super) async fn published(db: &mut Connection, camera: &CameraId, epoch: Epoch) -> Result<u64> {
     let next: Option<i64> = sqlx::query_scalar("SELECT next FROM published WHERE camera = $1 AND epoch = $2")
         .bind(camera.as_str())
         .bind(column(epoch.0, "epoch")?)
         .fetch_optional(db)
-        .await
-        .doing("reading what is published")?;
+        .doing("reading what is published")
+        .await?;
     next.map_or(Ok(0), |next| number(next, "the published sequence"))
 }
 
-pub(super) async fn set_published(db: &mut SqliteConnection, camera: &CameraId, epoch: Epoch, next: u64) -> Result<()> {
+pub(super) async fn set_published(db: &mut Connection, camera: &CameraId, epoch: Epoch, next: u64) -> Result<()> {
     sqlx::query(
         "INSERT INTO published (camera, epoch, next) VALUES ($1, $2, $3)
          ON CONFLICT (camera, epoch) DO UPDATE SET next = excluded.next WHERE excluded.next > published.next",
@@ -167,29 +176,29 @@ pub(super) async fn set_published(db: &mut SqliteConnection, camera: &CameraId, 
     .bind(column(epoch.0, "epoch")?)
     .bind(column(next, "sequence")?)
     .execute(db)
-    .await
-    .doing("noting what is published")?;
+    .doing("noting what is published")
+    .await?;
     Ok(())
 }
 
 /// Cameras that have waited behind a hole since `before` or longer.
-pub(super) async fn waiting(db: &mut SqliteConnection, before: i64) -> Result<Vec<CameraId>> {
+pub(super) async fn waiting(db: &mut Connection, before: i64) -> Result<Vec<CameraId>> {
     let rows: Vec<(String,)> =
         sqlx::query_as("SELECT id FROM cameras WHERE waiting_since <= $1 ORDER BY waiting_since, id")
             .bind(before)
             .fetch_all(db)
-            .await
-            .doing("listing cameras that wait")?;
+            .doing("listing cameras that wait")
+            .await?;
     rows.into_iter().map(|(id,)| camera_id(id)).collect()
 }
 
-pub(super) async fn frontier(db: &mut SqliteConnection, camera: &CameraId) -> Result<Option<Position>> {
+pub(super) async fn frontier(db: &mut Connection, camera: &CameraId) -> Result<Option<Position>> {
     let row: Option<(Option<i64>, Option<i64>)> =
         sqlx::query_as("SELECT frontier_epoch, frontier_sequence FROM cameras WHERE id = $1")
             .bind(camera.as_str())
             .fetch_optional(db)
-            .await
-            .doing("reading a frontier")?;
+            .doing("reading a frontier")
+            .await?;
     match row {
         Some((Some(epoch), Some(sequence))) => position(epoch, sequence).map(Some),
         Some(_) | None => Ok(None),

@@ -1,10 +1,10 @@
 //! The winning outcome of each sequence number.
 
 use detektor_contract::{CameraId, Epoch, Marker, Outcome, OutcomeBody, Position, Seam, TimeUs};
-use sqlx::SqliteConnection;
 
 use super::cameras::position;
-use crate::sqlite::error::{Doing, column, document, number, text};
+use super::dialect::{Connection, Doing};
+use crate::columns::{column, document, number, text};
 use crate::store::{Put, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -14,7 +14,7 @@ type Result<T> = std::result::Result<T, StoreError>;
 const LONG: i64 = 60_000_000;
 
 /// Records an outcome if it wins over the one that is there.
-pub(super) async fn put(db: &mut SqliteConnection, outcome: &Outcome) -> Result<Put> {
+pub(super) async fn put(db: &mut Connection, outcome: &Outcome) -> Result<Put> {
     let (epoch, sequence) = (column(outcome.id.epoch.0, "epoch")?, column(outcome.id.sequence, "sequence")?);
     let body = text(outcome, "an outcome")?;
     let there: Option<String> =
@@ -23,8 +23,8 @@ pub(super) async fn put(db: &mut SqliteConnection, outcome: &Outcome) -> Result<
             .bind(epoch)
             .bind(sequence)
             .fetch_optional(&mut *db)
-            .await
-            .doing("reading an outcome")?;
+            .doing("reading an outcome")
+            .await?;
     let put = match there {
         None => Put::New,
         Some(there) if there == body => return Ok(Put::Ignored),
@@ -55,8 +55,8 @@ pub(super) async fn put(db: &mut SqliteConnection, outcome: &Outcome) -> Result<
     .bind(outcome.seam().map(|seam| text(&seam, "a seam")).transpose()?)
     .bind(body)
     .execute(db)
-    .await
-    .doing("recording an outcome")?;
+    .doing("recording an outcome")
+    .await?;
     Ok(put)
 }
 
@@ -78,7 +78,7 @@ fn outcomes(bodies: Vec<String>) -> Result<Vec<Outcome>> {
 
 /// Outcomes behind `after`, in order.
 pub(super) async fn after(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     camera: &CameraId,
     after: Option<Position>,
     limit: u32,
@@ -92,30 +92,25 @@ pub(super) async fn after(
     .bind(sequence)
     .bind(i64::from(limit))
     .fetch_all(db)
-    .await
-    .doing("reading outcomes")?;
+    .doing("reading outcomes")
+    .await?;
     outcomes(bodies)
 }
 
 /// The place of the last outcome.
-pub(super) async fn last(db: &mut SqliteConnection, camera: &CameraId) -> Result<Option<Position>> {
+pub(super) async fn last(db: &mut Connection, camera: &CameraId) -> Result<Option<Position>> {
     let row: Option<(i64, i64)> = sqlx::query_as(
         "SELECT epoch, sequence FROM outcomes WHERE camera = $1 ORDER BY epoch DESC, sequence DESC LIMIT 1",
     )
     .bind(camera.as_str())
     .fetch_optional(db)
-    .await
-    .doing("reading the last outcome's place")?;
+    .doing("reading the last outcome's place")
+    .await?;
     row.map(|(epoch, sequence)| position(epoch, sequence)).transpose()
 }
 
 /// Outcomes from `from` on, in order.
-pub(super) async fn from(
-    db: &mut SqliteConnection,
-    camera: &CameraId,
-    from: Position,
-    limit: u32,
-) -> Result<Vec<Outcome>> {
+pub(super) async fn from(db: &mut Connection, camera: &CameraId, from: Position, limit: u32) -> Result<Vec<Outcome>> {
     let bodies = sqlx::query_scalar(
         "SELECT body FROM outcomes WHERE camera = $1 AND (epoch, sequence) >= ($2, $3) ORDER BY epoch, sequence LIMIT $4",
     )
@@ -124,14 +119,14 @@ pub(super) async fn from(
     .bind(column(from.sequence, "sequence")?)
     .bind(i64::from(limit))
     .fetch_all(db)
-    .await
-    .doing("reading outcomes")?;
+    .doing("reading outcomes")
+    .await?;
     outcomes(bodies)
 }
 
 /// Outcomes that overlap `from..until`, in order. What lasts no time overlaps if it is in it.
 pub(super) async fn between(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     camera: &CameraId,
     from: TimeUs,
     until: TimeUs,
@@ -154,20 +149,20 @@ pub(super) async fn between(
     .bind(from.plus(-LONG).0)
     .bind(i64::from(limit))
     .fetch_all(db)
-    .await
-    .doing("reading outcomes by time")?;
+    .doing("reading outcomes by time")
+    .await?;
     outcomes(bodies)
 }
 
 /// Each epoch's seam: the one that its earliest outcome with a seam names.
-pub(super) async fn seams(db: &mut SqliteConnection, camera: &CameraId) -> Result<Vec<(Epoch, Seam)>> {
+pub(super) async fn seams(db: &mut Connection, camera: &CameraId) -> Result<Vec<(Epoch, Seam)>> {
     let rows: Vec<(i64, String)> = sqlx::query_as(
         "SELECT epoch, seam FROM outcomes WHERE camera = $1 AND seam IS NOT NULL ORDER BY epoch, sequence",
     )
     .bind(camera.as_str())
     .fetch_all(db)
-    .await
-    .doing("reading seams")?;
+    .doing("reading seams")
+    .await?;
     let mut seams: Vec<(Epoch, Seam)> = Vec::with_capacity(rows.len());
     for (epoch, seam) in rows {
         let epoch = Epoch(number(epoch, "epoch")?);
@@ -180,7 +175,7 @@ pub(super) async fn seams(db: &mut SqliteConnection, camera: &CameraId) -> Resul
 
 /// The first outcome of an older epoch with frames at or behind the seam, or opening with its key frame.
 pub(super) async fn first_behind_seam(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     camera: &CameraId,
     epoch: Epoch,
     seam: Seam,
@@ -201,17 +196,17 @@ pub(super) async fn first_behind_seam(
     .bind(seam.at.0)
     .bind(seam.key_frame.map(|digest| digest.to_string()))
     .fetch_optional(db)
-    .await
-    .doing("looking behind a seam")?;
+    .doing("looking behind a seam")
+    .await?;
     row.map(|(epoch, sequence)| position(epoch, sequence)).transpose()
 }
 
 /// Tombstones with a kept job.
-pub(super) async fn kept(db: &mut SqliteConnection) -> Result<Vec<Outcome>> {
+pub(super) async fn kept(db: &mut Connection) -> Result<Vec<Outcome>> {
     let bodies = sqlx::query_scalar("SELECT body FROM outcomes WHERE is_kept ORDER BY camera, epoch, sequence")
         .fetch_all(db)
-        .await
-        .doing("reading tombstones")?;
+        .doing("reading tombstones")
+        .await?;
     outcomes(bodies)
 }
 

@@ -1,17 +1,17 @@
 //! Times in which nothing was captured, as the fold tells of them.
 
 use detektor_contract::{CameraId, Gap, Position};
-use sqlx::SqliteConnection;
 
 use super::cameras::position;
+use super::dialect::{Connection, Doing};
 use super::outcomes::columns;
-use crate::sqlite::error::{Doing, document, text};
+use crate::columns::{document, text};
 use crate::store::{CameraUpdate, StoreError};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
 /// Writes what a fold told.
-pub(super) async fn save(db: &mut SqliteConnection, update: &CameraUpdate) -> Result<()> {
+pub(super) async fn save(db: &mut Connection, update: &CameraUpdate) -> Result<()> {
     for (at, gap) in &update.gaps {
         let (epoch, sequence) = columns(*at)?;
         sqlx::query("INSERT INTO gaps (camera, epoch, sequence, body) VALUES ($1, $2, $3, $4)")
@@ -20,15 +20,15 @@ pub(super) async fn save(db: &mut SqliteConnection, update: &CameraUpdate) -> Re
             .bind(sequence)
             .bind(text(gap, "a gap")?)
             .execute(&mut *db)
-            .await
-            .doing("saving a gap")?;
+            .doing("saving a gap")
+            .await?;
     }
     Ok(())
 }
 
 /// Gaps told of before a place, newest first.
 pub(super) async fn before(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     camera: &CameraId,
     place: Option<Position>,
     limit: u32,
@@ -43,7 +43,7 @@ pub(super) async fn before(
     .bind(sequence)
     .bind(i64::from(limit))
     .fetch_all(db)
-    .await
-    .doing("reading gaps")?;
+    .doing("reading gaps")
+    .await?;
     rows.into_iter().map(|(epoch, sequence, gap)| Ok((position(epoch, sequence)?, document(&gap, "a gap")?))).collect()
 }

@@ -1,10 +1,11 @@
 //! Events: what a change does to them, and listing.
 
 use detektor_contract::{CameraId, Event, EventChange, EventId, EventState, ObjectKey, Position};
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::QueryBuilder;
 
+use super::dialect::{Connection, Db, Doing};
 use super::outcomes::{before_everything, columns};
-use crate::sqlite::error::{Doing, document, text};
+use crate::columns::{document, text};
 use crate::store::{EventCursor, EventFilter, Order, StoreError, StoredEvent};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -48,13 +49,13 @@ struct Row {
     body: String,
 }
 
-async fn load(db: &mut SqliteConnection, id: &EventId) -> Result<Option<Row>> {
+async fn load(db: &mut Connection, id: &EventId) -> Result<Option<Row>> {
     let row: Option<(String, i64, i64, String)> =
         sqlx::query_as("SELECT standing, revision, steps, body FROM events WHERE id = $1")
             .bind(id.as_str())
             .fetch_optional(db)
-            .await
-            .doing("reading an event")?;
+            .doing("reading an event")
+            .await?;
     row.map(|(standing, revision, steps, body)| {
         Ok(Row { standing: Standing::parse(&standing)?, revision, steps, body })
     })
@@ -65,12 +66,7 @@ async fn load(db: &mut SqliteConnection, id: &EventId) -> Result<Option<Row>> {
 ///
 /// What says nothing new is no change. A change that is told raises the revision; without `tell` the revision only
 /// rises where there are more changes than it ever counted.
-pub(super) async fn apply(
-    db: &mut SqliteConnection,
-    at: Position,
-    change: EventChange,
-    tell: bool,
-) -> Result<Option<Told>> {
+pub(super) async fn apply(db: &mut Connection, at: Position, change: EventChange, tell: bool) -> Result<Option<Told>> {
     let event = change.event();
     let standing = if matches!(change, EventChange::Withdrawn(_)) { Standing::Withdrawn } else { Standing::Listed };
     let body = text(event, "an event")?;
@@ -115,20 +111,20 @@ pub(super) fn is_over(event: &Event) -> bool {
     matches!(event.state, EventState::Closed(_))
 }
 
-async fn touch(db: &mut SqliteConnection, id: &EventId, at: Position) -> Result<()> {
+async fn touch(db: &mut Connection, id: &EventId, at: Position) -> Result<()> {
     let (epoch, sequence) = columns(at)?;
     sqlx::query("UPDATE events SET touched_epoch = $2, touched_sequence = $3 WHERE id = $1")
         .bind(id.as_str())
         .bind(epoch)
         .bind(sequence)
         .execute(db)
-        .await
-        .doing("touching an event")?;
+        .doing("touching an event")
+        .await?;
     Ok(())
 }
 
 async fn write(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     event: &Event,
     standing: Standing,
     revision: i64,
@@ -159,17 +155,17 @@ async fn write(
     .bind(sequence)
     .bind(body)
     .execute(db)
-    .await
-    .doing("writing an event")?;
+    .doing("writing an event")
+    .await?;
     Ok(())
 }
 
 /// All events wait to be confirmed. Their revisions stay.
-pub(super) async fn unconfirm(db: &mut SqliteConnection) -> Result<()> {
+pub(super) async fn unconfirm(db: &mut Connection) -> Result<()> {
     sqlx::query("UPDATE events SET standing = 'unconfirmed', steps = 0")
         .execute(db)
-        .await
-        .doing("unlisting all events")?;
+        .doing_long("unlisting all events")
+        .await?;
     Ok(())
 }
 
@@ -179,7 +175,7 @@ fn stored(body: &str, revision: i64) -> Result<StoredEvent> {
     Ok(StoredEvent { event: document(body, "an event")?, revision })
 }
 
-pub(super) async fn get(db: &mut SqliteConnection, id: &EventId) -> Result<Option<StoredEvent>> {
+pub(super) async fn get(db: &mut Connection, id: &EventId) -> Result<Option<StoredEvent>> {
     match load(db, id).await? {
         Some(row) if row.standing == Standing::Listed => stored(&row.body, row.revision).map(Some),
         Some(_) | None => Ok(None),
@@ -188,7 +184,7 @@ pub(super) async fn get(db: &mut SqliteConnection, id: &EventId) -> Result<Optio
 
 /// Listed events that an outcome behind `after` has touched.
 pub(super) async fn touched_after(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     camera: &CameraId,
     after: Option<Position>,
 ) -> Result<Vec<Event>> {
@@ -201,20 +197,19 @@ pub(super) async fn touched_after(
     .bind(epoch)
     .bind(sequence)
     .fetch_all(db)
-    .await
-    .doing("reading touched events")?;
+    .doing("reading touched events")
+    .await?;
     bodies.iter().map(|body| document(body, "an event")).collect()
 }
 
 pub(super) async fn list(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     filter: &EventFilter,
     order: Order,
     after: Option<&EventCursor>,
     limit: u32,
 ) -> Result<Vec<StoredEvent>> {
-    let mut query: QueryBuilder<Sqlite> =
-        QueryBuilder::new("SELECT body, revision FROM events WHERE standing = 'listed'");
+    let mut query: QueryBuilder<Db> = QueryBuilder::new("SELECT body, revision FROM events WHERE standing = 'listed'");
     if let Some(camera) = &filter.camera {
         query.push(" AND camera = ").push_bind(camera.as_str().to_owned());
     }
@@ -243,6 +238,6 @@ pub(super) async fn list(
         query.push(behind).push_bind(cursor.start.0).push(", ").push_bind(cursor.id.as_str().to_owned()).push(")");
     }
     query.push(direction).push_bind(i64::from(limit));
-    let rows: Vec<(String, i64)> = query.build_query_as().fetch_all(db).await.doing("listing events")?;
+    let rows: Vec<(String, i64)> = query.build_query_as().fetch_all(db).doing("listing events").await?;
     rows.iter().map(|(body, revision)| stored(body, *revision)).collect()
 }

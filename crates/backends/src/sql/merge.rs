@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use detektor_contract::{CameraId, Epoch, Event, Outcome, Position, Seam};
-use sqlx::SqliteConnection;
 
-use super::feed::Signal;
+use super::dialect::{self, Connection, Doing, Writing};
+use super::events::Told;
+use super::feed::Watch;
 use super::outcomes::columns;
-use super::{cameras, events, feed, gaps, objects, outcomes};
-use crate::sqlite::Writing;
-use crate::sqlite::error::{Doing, text};
+use super::{cameras, events, feed, gaps, outcomes};
+use crate::columns::text;
 use crate::store::{CameraUpdate, MergeTx, Put, StoreError, Waiting};
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -22,24 +22,27 @@ const DENSE: i64 = 32;
 /// further back, and in older epochs, those at multiples of this.
 const SPARSE: i64 = 1024;
 
-pub(super) struct SqliteMerge {
+pub(super) struct Merge {
     writing: Writing,
-    signal: Arc<Signal>,
-    told: bool,
+    watch: Arc<Watch>,
+    told: Vec<Told>,
 }
 
-impl SqliteMerge {
-    /// The one writing transaction holds every camera's row; what remains is to have them.
-    pub(super) async fn begin(mut writing: Writing, of: &[CameraId], signal: Arc<Signal>) -> Result<Self> {
-        for camera in of {
-            cameras::ensure(writing.db(), camera).await?;
-        }
-        Ok(Self { writing, signal, told: false })
+impl Merge {
+    /// Makes sure that the cameras' rows are there, then locks them, both in id order: of two merges that share cameras
+    /// one waits, and what it reads then is what the other one committed.
+    pub(super) async fn begin(mut writing: Writing, of: &[CameraId], watch: Arc<Watch>) -> Result<Self> {
+        let mut ids: Vec<&str> = of.iter().map(CameraId::as_str).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        cameras::ensure(writing.db(), &ids).await?;
+        dialect::lock_cameras(writing.db(), &ids).await?;
+        Ok(Self { writing, watch, told: Vec::new() })
     }
 }
 
 #[async_trait]
-impl MergeTx for SqliteMerge {
+impl MergeTx for Merge {
     async fn put(&mut self, outcome: &Outcome) -> Result<Put> {
         outcomes::put(self.writing.db(), outcome).await
     }
@@ -48,8 +51,8 @@ impl MergeTx for SqliteMerge {
         let head: Option<Option<Vec<u8>>> = sqlx::query_scalar("SELECT head FROM cameras WHERE id = $1")
             .bind(camera.as_str())
             .fetch_optional(self.writing.db())
-            .await
-            .doing("reading a camera's head")?;
+            .doing("reading a camera's head")
+            .await?;
         Ok(head.flatten())
     }
 
@@ -60,8 +63,8 @@ impl MergeTx for SqliteMerge {
         )
         .bind(camera.as_str())
         .fetch_optional(self.writing.db())
-        .await
-        .doing("reading since when a camera waits")?;
+        .doing("reading since when a camera waits")
+        .await?;
         row.map(|(since, epoch, sequence)| Ok(Waiting { since, until: cameras::position(epoch, sequence)? }))
             .transpose()
     }
@@ -84,8 +87,8 @@ impl MergeTx for SqliteMerge {
         .bind(epoch)
         .bind(sequence)
         .fetch_optional(self.writing.db())
-        .await
-        .doing("reading a checkpoint")?;
+        .doing("reading a checkpoint")
+        .await?;
         row.map(|(epoch, sequence, state)| Ok((cameras::position(epoch, sequence)?, state))).transpose()
     }
 
@@ -113,32 +116,25 @@ impl MergeTx for SqliteMerge {
         }
         save_checkpoints(db, &update).await?;
         gaps::save(db, &update).await?;
-        let mut head = None;
         for (at, change) in update.changes {
-            let Some(told) = events::apply(db, at, change, tell).await? else { continue };
-            let position = feed::append(db, told.revision, &told.change).await?;
-            for key in &told.objects {
-                objects::note(db, key, &told.change, told.revision, position).await?;
-            }
-            head = Some(position);
-        }
-        if let Some(head) = head {
-            feed::prune(db, head).await?;
-            self.told = true;
+            self.told.extend(events::apply(db, at, change, tell).await?);
         }
         Ok(())
     }
 
-    async fn commit(self: Box<Self>) -> Result<()> {
+    async fn commit(mut self: Box<Self>) -> Result<()> {
+        if !self.told.is_empty() {
+            feed::append(self.writing.db(), &self.told).await?;
+        }
         self.writing.commit("committing a merge").await?;
-        if self.told {
-            self.signal.raise();
+        if !self.told.is_empty() {
+            self.watch.raise();
         }
         Ok(())
     }
 }
 
-async fn save_camera(db: &mut SqliteConnection, update: &CameraUpdate) -> Result<()> {
+async fn save_camera(db: &mut Connection, update: &CameraUpdate) -> Result<()> {
     let frontier = update.frontier.map(columns).transpose()?;
     let waiting = update.waiting.map(|waiting| columns(waiting.until)).transpose()?;
     sqlx::query(
@@ -157,25 +153,25 @@ async fn save_camera(db: &mut SqliteConnection, update: &CameraUpdate) -> Result
     .bind(waiting.map(|(epoch, _)| epoch))
     .bind(waiting.map(|(_, sequence)| sequence))
     .execute(db)
-    .await
-    .doing("saving a camera's head")?;
+    .doing("saving a camera's head")
+    .await?;
     Ok(())
 }
 
 /// Forgets what a refold goes over again.
-async fn forget(db: &mut SqliteConnection, camera: &CameraId, from: Option<Position>) -> Result<()> {
+async fn forget(db: &mut Connection, camera: &CameraId, from: Option<Position>) -> Result<()> {
     let (epoch, sequence) = outcomes::before_everything(from)?;
     for query in [
         "DELETE FROM checkpoints WHERE camera = $1 AND (epoch, sequence) > ($2, $3)",
         "DELETE FROM gaps WHERE camera = $1 AND (epoch, sequence) > ($2, $3)",
     ] {
         let delete = sqlx::query(query).bind(camera.as_str()).bind(epoch).bind(sequence);
-        delete.execute(&mut *db).await.doing("forgetting checkpoints and gaps")?;
+        delete.execute(&mut *db).doing("forgetting checkpoints and gaps").await?;
     }
     Ok(())
 }
 
-async fn save_checkpoints(db: &mut SqliteConnection, update: &CameraUpdate) -> Result<()> {
+async fn save_checkpoints(db: &mut Connection, update: &CameraUpdate) -> Result<()> {
     for (at, state) in &update.checkpoints {
         let (epoch, sequence) = columns(*at)?;
         sqlx::query(
@@ -187,8 +183,8 @@ async fn save_checkpoints(db: &mut SqliteConnection, update: &CameraUpdate) -> R
         .bind(sequence)
         .bind(&state[..])
         .execute(&mut *db)
-        .await
-        .doing("saving a checkpoint")?;
+        .doing("saving a checkpoint")
+        .await?;
     }
     match update.checkpoints.iter().map(|(at, _)| *at).max() {
         Some(newest) => thin(db, &update.camera, newest).await,
@@ -197,7 +193,7 @@ async fn save_checkpoints(db: &mut SqliteConnection, update: &CameraUpdate) -> R
 }
 
 /// Removes the checkpoints that are too close together for their age. The newest stays in any case.
-async fn thin(db: &mut SqliteConnection, camera: &CameraId, newest: Position) -> Result<()> {
+async fn thin(db: &mut Connection, camera: &CameraId, newest: Position) -> Result<()> {
     let (epoch, sequence) = columns(newest)?;
     sqlx::query(
         "DELETE FROM checkpoints WHERE camera = $1 AND sequence % $5 <> 0 AND (epoch, sequence) < ($2, $3)
@@ -210,22 +206,22 @@ async fn thin(db: &mut SqliteConnection, camera: &CameraId, newest: Position) ->
     .bind(SPARSE)
     .bind(DENSE)
     .execute(db)
-    .await
-    .doing("thinning checkpoints")?;
+    .doing("thinning checkpoints")
+    .await?;
     Ok(())
 }
 
 /// Forgets every checkpoint, gap, outcome and head.
-pub(super) async fn empty(db: &mut SqliteConnection) -> Result<()> {
-    sqlx::query("DELETE FROM outcomes").execute(&mut *db).await.doing("removing outcomes")?;
-    sqlx::query("DELETE FROM checkpoints").execute(&mut *db).await.doing("removing checkpoints")?;
-    sqlx::query("DELETE FROM gaps").execute(&mut *db).await.doing("removing gaps")?;
+pub(super) async fn empty(db: &mut Connection) -> Result<()> {
+    for query in ["DELETE FROM outcomes", "DELETE FROM checkpoints", "DELETE FROM gaps"] {
+        sqlx::query(query).execute(&mut *db).doing_long("emptying the event store").await?;
+    }
     sqlx::query(
         "UPDATE cameras SET head = NULL, frontier_epoch = NULL, frontier_sequence = NULL, ledger = '{}',
              merged_until = NULL, merged_clock = NULL, waiting_since = NULL, waiting_epoch = NULL, waiting_sequence = NULL",
     )
     .execute(db)
-    .await
-    .doing("emptying cameras")?;
+    .doing("emptying cameras")
+    .await?;
     Ok(())
 }

@@ -1,0 +1,43 @@
+//! What the common queries need of PostgreSQL.
+
+use crate::store::StoreError;
+
+pub(crate) use super::database::{Database, Writing};
+pub(crate) use super::error::Doing;
+
+pub(crate) type Db = sqlx::Postgres;
+pub(crate) type Connection = sqlx::PgConnection;
+
+/// The class of advisory locks for the epochs of a camera.
+const EPOCHS: i32 = 0x6574_6b01;
+
+/// Until the transaction ends nobody else writes these cameras. Their rows are locked in id order.
+pub(crate) async fn lock_cameras(db: &mut Connection, ids: &[&str]) -> Result<(), StoreError> {
+    sqlx::query("SELECT id FROM cameras WHERE id = ANY($1) ORDER BY id FOR UPDATE")
+        .bind(ids)
+        .execute(db)
+        .doing("locking cameras")
+        .await?;
+    Ok(())
+}
+
+/// Until the transaction ends nobody else begins an epoch of a camera.
+pub(crate) async fn lock_epochs(db: &mut Connection, id: &str) -> Result<(), StoreError> {
+    sqlx::query("SELECT pg_advisory_xact_lock($1, hashtext($2))")
+        .bind(EPOCHS)
+        .bind(id)
+        .execute(db)
+        .doing("locking a camera's epochs")
+        .await?;
+    Ok(())
+}
+
+/// Until the transaction ends nobody else merges, and its statements may take as long as they do.
+pub(crate) async fn lock_all(db: &mut Connection) -> Result<(), StoreError> {
+    // Every merge begins by writing this table.
+    sqlx::raw_sql("SET LOCAL statement_timeout = 0; LOCK TABLE cameras IN EXCLUSIVE MODE")
+        .execute(db)
+        .doing_long("locking all cameras")
+        .await?;
+    Ok(())
+}

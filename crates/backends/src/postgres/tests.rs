@@ -1,0 +1,59 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::conformance::Bench;
+use crate::servers::PostgresServer;
+
+/// A database of its own, and what is open of it.
+struct Base {
+    server: Arc<PostgresServer>,
+    options: PostgresOptions,
+    open: Option<Postgres>,
+}
+
+impl Base {
+    async fn empty() -> Self {
+        let server = PostgresServer::shared().await;
+        let options = server.database().await;
+        Self { server, options, open: None }
+    }
+
+    async fn fresh() -> Self {
+        let mut base = Self::empty().await;
+        Postgres::migrate(&base.options).await.unwrap();
+        base.open = Some(Postgres::open(&base.options).await.unwrap());
+        base
+    }
+
+    fn name(&self) -> &str {
+        self.options.url.rsplit('/').next().unwrap()
+    }
+
+    fn open(&self) -> &Postgres {
+        self.open.as_ref().unwrap()
+    }
+
+    /// Cuts every connection.
+    async fn cut(&self) {
+        let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", self.name());
+        self.server.execute(&cut).await;
+    }
+}
+
+#[async_trait]
+impl Bench<dyn EventStore> for Base {
+    fn backend(&self) -> Arc<dyn EventStore> {
+        self.open().store()
+    }
+
+    async fn crash(&mut self) {
+        self.cut().await;
+        self.open = Some(Postgres::open(&self.options).await.unwrap());
+    }
+}
+
+mod store_suite {
+    crate::store_conformance!(super::Base::fresh());
+}

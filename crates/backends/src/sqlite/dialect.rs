@@ -1,0 +1,24 @@
+//! What the common queries need of SQLite. There is one writing transaction at a time, so nothing has to be locked.
+
+use crate::store::StoreError;
+
+pub(crate) use super::error::Doing;
+pub(crate) use super::{Database, Writing};
+
+pub(crate) type Db = sqlx::Sqlite;
+pub(crate) type Connection = sqlx::SqliteConnection;
+
+/// Until the transaction ends nobody else writes these cameras.
+pub(crate) async fn lock_cameras(_: &mut Connection, _ids: &[&str]) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Until the transaction ends nobody else begins an epoch of a camera.
+pub(crate) async fn lock_epochs(_: &mut Connection, _id: &str) -> Result<(), StoreError> {
+    Ok(())
+}
+
+/// Until the transaction ends nobody else merges, and its statements may take as long as they do.
+pub(crate) async fn lock_all(_: &mut Connection) -> Result<(), StoreError> {
+    Ok(())
+}
