@@ -11,4 +11,6 @@ mod rabbitmq;
 
 pub use minio::{Minio, MinioSetup};
 pub use postgres::{PostgresServer, PostgresSetup};
+#[cfg(test)]
+pub(crate) use process::free_port;
 pub use rabbitmq::RabbitMq;

@@ -137,8 +137,13 @@ async fn answers(db: &mut PgConnection) -> bool {
 
 /// Everything but the password.
 pub(super) fn connect_options(options: &PostgresOptions) -> Result<PgConnectOptions, StoreError> {
-    let wrong = |error: sqlx::Error| unavailable("reading the database's URL", error);
-    let parsed = PgConnectOptions::from_str(&options.url).map_err(wrong)?;
+    let what = "reading the database's URL";
+    let authority = options.url.split("://").nth(1).and_then(|rest| rest.split('/').next());
+    if authority.is_none_or(|authority| authority.contains('@')) {
+        let context = format!("{what}: it is `postgres://host:port/database`, without a user or a password");
+        return Err(StoreError::Unavailable { context, source: None });
+    }
+    let parsed = PgConnectOptions::from_str(&options.url).map_err(|error| unavailable(what, error))?;
     let statement_ms = options.statement_timeout.min(LONGEST_STATEMENT).as_millis().to_string();
     let connect = parsed
         .username(&options.user)

@@ -35,6 +35,13 @@ impl Base {
         self.open.as_ref().unwrap()
     }
 
+    /// Does something in the database, as its owner.
+    async fn inside(&self, statement: &'static str) {
+        let mut db = self.open().db.write().await.unwrap();
+        sqlx::query(statement).execute(db.db()).await.unwrap();
+        db.commit("testing").await.unwrap();
+    }
+
     /// Cuts every connection.
     async fn cut(&self) {
         let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", self.name());
@@ -53,6 +60,10 @@ impl Bench<dyn EventStore> for Base {
         self.open = Some(Postgres::open(&self.options).await.unwrap());
     }
 }
+
+mod concurrency;
+mod opening;
+mod tls;
 
 mod store_suite {
     crate::store_conformance!(super::Base::fresh());

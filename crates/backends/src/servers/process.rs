@@ -63,7 +63,7 @@ pub(super) fn installed(name: &str, places: &[PathBuf], brought_by: &str) -> Pat
 }
 
 /// A port that nobody listens on.
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
 }

@@ -98,6 +98,20 @@ pub async fn live_epochs_exceed_time_and_all_before(bench: &mut impl Bench<dyn E
     assert!(live(1 << 40).await > 1 << 40);
 }
 
+pub async fn epochs_begun_at_once_differ(bench: &mut impl Bench<dyn EventStore>) {
+    let store = bench.backend();
+    let (gate, content) = (camera("gate"), Digest::of(b"x"));
+    let live = (0..8).map(|_| store.begin_epoch(&gate, EpochRequest::Live { now_ms: 1_000 }));
+    let mut epochs = futures::future::try_join_all(live).await.unwrap();
+    epochs.sort_unstable();
+    epochs.dedup();
+    assert_eq!(epochs.len(), 8);
+    // And the same ones are the same.
+    let request = EpochRequest::Replayable { content, pass: 0 };
+    let same = futures::future::try_join_all((0..8).map(|_| store.begin_epoch(&gate, request))).await.unwrap();
+    assert!(same.iter().all(|epoch| *epoch == same[0] && *epoch > epochs[7]), "{same:?}");
+}
+
 pub async fn what_is_published_never_falls(bench: &mut impl Bench<dyn EventStore>) {
     let store = bench.backend();
     assert_eq!(store.published(&camera("a"), Epoch(1)).await.unwrap(), 0);

@@ -7,7 +7,7 @@ use detektor_contract::{CameraId, Clock, EventChange, Gap, GapCause, Position, T
 use super::{begin, merge};
 use crate::conformance::samples::{SECOND, at, camera, changing, event, result, update};
 use crate::conformance::{Bench, not_yet, soon};
-use crate::store::{CameraUpdate, EventStore, MergeTx, Waiting};
+use crate::store::{CameraUpdate, EventStore, MergeTx, Put, Waiting};
 
 pub async fn a_merge_saves_a_cameras_state(bench: &mut impl Bench<dyn EventStore>) {
     let store = bench.backend();
@@ -142,6 +142,55 @@ pub async fn merges_in_opposite_order_do_not_block_each_other(bench: &mut impl B
     for (camera, times) in cameras.iter().zip([4 * 6, 5 * 6, 2 * 6]) {
         assert_eq!(merge.head(camera).await.unwrap().unwrap().len(), times);
     }
+}
+
+pub async fn mergers_of_the_same_outcomes_agree(bench: &mut impl Bench<dyn EventStore>) {
+    const EACH: u64 = 12;
+    let store = bench.backend();
+    let gate = camera("gate");
+    // A delivery that was taken back is merged by two: one puts from the front, one from the back, with another result.
+    let mergers = [false, true].map(|back| {
+        let (store, gate) = (store.clone(), gate.clone());
+        tokio::spawn(async move {
+            let mut new = 0;
+            for n in 0..EACH {
+                let sequence = if back { EACH - 1 - n } else { n };
+                let mut outcome = result(&gate, at(1, sequence));
+                outcome.generation = u32::from(back);
+                let mut merge = begin(&store, &gate).await;
+                new += u64::from(merge.put(&outcome).await.unwrap() == Put::New);
+                tokio::task::yield_now().await;
+                merge.commit().await.unwrap();
+            }
+            new
+        })
+    });
+    let new: u64 = soon(futures::future::try_join_all(mergers)).await.unwrap().into_iter().sum();
+    assert_eq!(new, EACH, "each place was new once");
+    let stored = store.outcomes(&gate, at(0, 0), 100).await.unwrap();
+    assert_eq!(stored.len() as u64, EACH);
+    assert!(stored.iter().all(|outcome| outcome.generation == 1), "the winners do not depend on who came first");
+}
+
+pub async fn mergers_of_different_cameras_lose_nothing(bench: &mut impl Bench<dyn EventStore>) {
+    const EACH: u64 = 10;
+    let store = bench.backend();
+    let names: Vec<CameraId> = (0..4).map(|n| camera(&format!("c{n}"))).collect();
+    let mergers = names.iter().cloned().map(|name| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for n in 0..EACH {
+                let opened = vec![EventChange::Opened(event(&name, at(1, n)))];
+                merge(&store, &[result(&name, at(1, n))], changing(&name, at(1, n), opened), true).await;
+            }
+        })
+    });
+    soon(futures::future::try_join_all(mergers)).await.unwrap();
+    for name in &names {
+        assert_eq!(store.outcomes(name, at(0, 0), 100).await.unwrap().len() as u64, EACH);
+        assert_eq!(store.frontier(name).await.unwrap(), Some(at(1, EACH - 1)));
+    }
+    assert_eq!(store.feed_head().await.unwrap().position, EACH * names.len() as u64);
 }
 
 pub async fn cameras_that_wait_are_listed(bench: &mut impl Bench<dyn EventStore>) {
