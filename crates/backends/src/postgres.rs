@@ -11,9 +11,8 @@ mod database;
 mod dialect;
 mod error;
 mod schema;
-// The same queries serve the other database, with its own dialect.
 #[path = "sql/mod.rs"]
-#[allow(clippy::duplicate_mod)]
+#[allow(clippy::duplicate_mod, reason = "the same queries serve two databases, see docs/decisions/0061")]
 mod sql;
 
 use std::path::PathBuf;

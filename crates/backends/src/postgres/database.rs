@@ -101,7 +101,6 @@ impl Database {
     }
 
     /// Whether nobody else writes.
-    #[allow(clippy::unused_self)]
     pub(crate) fn is_only_writer(&self) -> bool {
         false
     }

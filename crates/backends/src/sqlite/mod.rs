@@ -9,9 +9,8 @@ mod dialect;
 mod error;
 pub(crate) mod queue;
 mod schema;
-// The same queries serve the other database, with its own dialect.
 #[path = "../sql/mod.rs"]
-#[allow(clippy::duplicate_mod)]
+#[allow(clippy::duplicate_mod, reason = "the same queries serve two databases, see docs/decisions/0061")]
 pub(crate) mod sql;
 
 use std::path::Path;
