@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bucket::{Bucket, BucketError};
+use crate::coordination::Coordination;
 use crate::folder::{self, FolderBucket};
 use crate::queue::Queues;
 use crate::sqlite::Database;
 use crate::sqlite::queue::{Limits, SqliteQueues};
 use crate::sqlite::sql::Store;
+use crate::sqlite::sql::coordination::SqlCoordination;
 use crate::store::{EventStore, StoreError};
 
 const FILE: &str = "detektor.db";
@@ -123,6 +125,11 @@ impl Embedded {
     /// The bucket.
     pub fn bucket(&self) -> Arc<dyn Bucket> {
         self.bucket.clone()
+    }
+
+    /// Who runs what.
+    pub fn coordination(&self) -> Arc<dyn Coordination> {
+        Arc::new(SqlCoordination::new(Arc::clone(&self.db)))
     }
 
     /// Ends the writer and the connections, so that the file is whole without its log. To leave it out, or to be killed

@@ -24,6 +24,8 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use self::database::{Database, connect_options, unavailable};
 use self::error::Doing as _;
 use self::sql::Store;
+use self::sql::coordination::SqlCoordination;
+use crate::coordination::Coordination;
 use crate::secret::SecretFile;
 use crate::store::{EventStore, StoreError};
 
@@ -84,6 +86,11 @@ impl Postgres {
     /// The event store.
     pub fn store(&self) -> Arc<dyn EventStore> {
         self.store.clone()
+    }
+
+    /// Who runs what.
+    pub fn coordination(&self) -> Arc<dyn Coordination> {
+        Arc::new(SqlCoordination::new(Arc::clone(&self.db)))
     }
 
     /// Ends all connections. To leave it out costs nothing.

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use detektor_contract::{CameraId, Digest, Epoch, Seam, TimeUs};
+use detektor_contract::{CameraId, Digest, Epoch, Position, Seam, TimeUs};
 use futures::future::join_all;
 
-use super::Bench;
-use super::samples::camera;
+use super::samples::{camera, result};
+use super::{Bench, soon};
 use crate::coordination::{Coordination, Lease, LeaseName, Load, Member, MemberSeen, Placed, Sight, Take};
+use crate::store::EventStore;
 
 /// Makes a test of every case of the coordination suite. The argument is a future of a fresh [`CoordinationBench`].
 #[macro_export]
@@ -37,6 +38,9 @@ macro_rules! coordination_conformance {
                 a_deposed_balancer_writes_nothing,
                 costs_stay_when_cameras_move,
                 the_placement_has_a_revision,
+                changes_at_once_are_all_there,
+                beats_at_once_all_count,
+                nothing_of_a_deposed_balancer_comes_after_the_take,
                 everything_survives_a_crash,
             ]
         );
@@ -51,6 +55,13 @@ pub trait CoordinationBench: Bench<dyn Coordination> {
 
     /// Begins a live epoch of a camera, as `EventStore::begin_epoch` does.
     async fn begin_live(&mut self, camera: &CameraId, now_ms: u64) -> Epoch;
+}
+
+/// Gives a camera an outcome of this epoch, where the event store is a real one.
+pub async fn put_outcome(store: &dyn EventStore, camera: &CameraId, epoch: Epoch) {
+    let mut merge = store.begin_merge(std::slice::from_ref(camera)).await.unwrap();
+    merge.put(&result(camera, Position { epoch, sequence: 0 })).await.unwrap();
+    merge.commit().await.unwrap();
 }
 
 fn member(name: &str, incarnation: u64) -> Member {
@@ -427,6 +438,60 @@ pub async fn the_placement_has_a_revision(bench: &mut impl CoordinationBench) {
     assert_eq!(backend.placement().await.unwrap().revision, after.revision);
     backend.set_partitions(0).await.unwrap();
     assert_eq!(backend.placement().await.unwrap().partitions, 1);
+}
+
+pub async fn changes_at_once_are_all_there(bench: &mut impl CoordinationBench) {
+    let backend = bench.backend();
+    // The same cameras in another order.
+    let names = ["a", "b", "c", "d"];
+    let changes = (0..names.len()).map(|first| {
+        let specs = (0..names.len()).map(|n| {
+            let n = (n + first) % names.len();
+            (camera(names[n]), Some(format!(r#"{{"by":{first}}}"#)))
+        });
+        specs.collect::<Vec<_>>()
+    });
+    let changes: Vec<_> = changes.collect();
+    let changed = join_all(changes.iter().map(|change| backend.want(change))).await;
+    assert!(changed.into_iter().all(|changed| changed.unwrap().len() == names.len()));
+    let wanted = backend.wanted().await.unwrap();
+    assert_eq!(wanted.len(), names.len());
+    assert!(wanted.iter().all(|camera| camera.spec == wanted[0].spec), "one change is mixed with another: {wanted:?}");
+}
+
+pub async fn beats_at_once_all_count(bench: &mut impl CoordinationBench) {
+    let backend = bench.backend();
+    let d1 = member("d1", 1);
+    let before = first_beat(&backend, &d1).await.members[0].renewal;
+    let beats = join_all((0..8).map(|_| backend.beat(&d1, Load::default(), false))).await;
+    assert!(beats.into_iter().all(|sight| sight.unwrap().is_some()));
+    assert_eq!(backend.members().await.unwrap()[0].renewal, before + 8);
+}
+
+pub async fn nothing_of_a_deposed_balancer_comes_after_the_take(bench: &mut impl CoordinationBench) {
+    let backend = bench.backend();
+    for round in 0..5 {
+        let (old, new) = (member("b1", round), member("b2", round));
+        let epoch = become_balancer(&backend, &old).await;
+        let placing = tokio::spawn({
+            let backend = Arc::clone(&backend);
+            async move {
+                let mut placed = 0;
+                while backend.place(epoch, &[row("a", Some("d1"), placed), row("b", None, placed)], &[]).await.unwrap()
+                {
+                    placed += 1;
+                }
+                placed
+            }
+        });
+        while backend.placement().await.unwrap().cameras.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        become_balancer(&backend, &new).await;
+        let found = backend.placement().await.unwrap();
+        let placed = soon(placing).await.unwrap();
+        assert_eq!(backend.placement().await.unwrap(), found, "after {placed} placements in round {round}");
+    }
 }
 
 pub async fn everything_survives_a_crash(bench: &mut impl CoordinationBench) {

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use detektor_contract::{CameraId, Epoch};
 use tempfile::TempDir;
 
 use super::*;
 use crate::conformance::Bench;
+use crate::conformance::coordination::{self, CoordinationBench};
+use crate::store::EpochRequest;
 
 mod crash;
 mod opening;
@@ -90,6 +93,28 @@ impl Bench<dyn EventStore> for DataDir {
     }
 }
 
+#[async_trait]
+impl Bench<dyn Coordination> for DataDir {
+    fn backend(&self) -> Arc<dyn Coordination> {
+        self.open().coordination()
+    }
+
+    async fn crash(&mut self) {
+        DataDir::crash(self).await;
+    }
+}
+
+#[async_trait]
+impl CoordinationBench for DataDir {
+    async fn outcome(&mut self, camera: &CameraId, epoch: Epoch) {
+        coordination::put_outcome(&*self.open().store(), camera, epoch).await;
+    }
+
+    async fn begin_live(&mut self, camera: &CameraId, now_ms: u64) -> Epoch {
+        self.open().store().begin_epoch(camera, EpochRequest::Live { now_ms }).await.unwrap()
+    }
+}
+
 mod queue_suite {
     crate::queue_conformance!(super::DataDir::fresh());
 }
@@ -100,4 +125,8 @@ mod bucket_suite {
 
 mod store_suite {
     crate::store_conformance!(super::DataDir::fresh());
+}
+
+mod coordination_suite {
+    crate::coordination_conformance!(super::DataDir::fresh());
 }

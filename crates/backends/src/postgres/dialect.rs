@@ -8,7 +8,7 @@ pub(crate) use super::error::Doing;
 pub(crate) type Db = sqlx::Postgres;
 pub(crate) type Connection = sqlx::PgConnection;
 
-/// The class of advisory locks for the epochs of a camera.
+/// The class of advisory locks for the epochs of a name.
 const EPOCHS: i32 = 0x6574_6b01;
 
 /// Until the transaction ends nobody else writes these cameras. Their rows are locked in id order.
@@ -21,13 +21,13 @@ pub(crate) async fn lock_cameras(db: &mut Connection, ids: &[&str]) -> Result<()
     Ok(())
 }
 
-/// Until the transaction ends nobody else begins an epoch of a camera.
-pub(crate) async fn lock_epochs(db: &mut Connection, id: &str) -> Result<(), StoreError> {
+/// Until the transaction ends nobody else begins an epoch under this name, a camera's or that of another lease.
+pub(crate) async fn lock_name(db: &mut Connection, name: &str) -> Result<(), StoreError> {
     sqlx::query("SELECT pg_advisory_xact_lock($1, hashtext($2))")
         .bind(EPOCHS)
-        .bind(id)
+        .bind(name)
         .execute(db)
-        .doing("locking a camera's epochs")
+        .doing("locking a name's epochs")
         .await?;
     Ok(())
 }

@@ -1,10 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use async_trait::async_trait;
+use detektor_contract::{CameraId, Epoch};
 
 use super::*;
 use crate::conformance::Bench;
+use crate::conformance::coordination::{self, CoordinationBench};
 use crate::servers::PostgresServer;
+use crate::store::EpochRequest;
 
 /// A database of its own, and what is open of it.
 struct Base {
@@ -61,10 +64,36 @@ impl Bench<dyn EventStore> for Base {
     }
 }
 
+#[async_trait]
+impl Bench<dyn Coordination> for Base {
+    fn backend(&self) -> Arc<dyn Coordination> {
+        self.open().coordination()
+    }
+
+    async fn crash(&mut self) {
+        Bench::<dyn EventStore>::crash(self).await;
+    }
+}
+
+#[async_trait]
+impl CoordinationBench for Base {
+    async fn outcome(&mut self, camera: &CameraId, epoch: Epoch) {
+        coordination::put_outcome(&*self.open().store(), camera, epoch).await;
+    }
+
+    async fn begin_live(&mut self, camera: &CameraId, now_ms: u64) -> Epoch {
+        self.open().store().begin_epoch(camera, EpochRequest::Live { now_ms }).await.unwrap()
+    }
+}
+
 mod concurrency;
 mod opening;
 mod tls;
 
 mod store_suite {
     crate::store_conformance!(super::Base::fresh());
+}
+
+mod coordination_suite {
+    crate::coordination_conformance!(super::Base::fresh());
 }

@@ -75,10 +75,12 @@ pub(super) async fn list(db: &mut Connection) -> Result<Vec<CameraInfo>> {
 /// other gets a new base above all that were given, and so does every content once there are outcomes above those: another
 /// content may own them.
 pub(super) async fn begin_epoch(db: &mut Connection, camera: &CameraId, request: EpochRequest) -> Result<Epoch> {
-    dialect::lock_epochs(db, camera.as_str()).await?;
-    if let EpochRequest::Replayable { content, pass } = request
-        && let Some(epoch) = given(db, camera, &content.to_string(), column(pass, "pass")?).await?
-    {
+    dialect::lock_name(db, camera.as_str()).await?;
+    let (content, pass) = match request {
+        EpochRequest::Replayable { content, pass } => (content.to_string(), column(pass, "pass")?),
+        EpochRequest::Live { now_ms } => return begin_live(db, camera, column(now_ms, "Unix time")?, true).await,
+    };
+    if let Some(epoch) = given(db, camera, &content, pass).await? {
         return Ok(epoch);
     }
     let last: Option<(i64, i64, Option<String>)> =
@@ -87,27 +89,50 @@ pub(super) async fn begin_epoch(db: &mut Connection, camera: &CameraId, request:
             .fetch_optional(&mut *db)
             .doing("reading the last epoch")
             .await?;
-    let merged: Option<i64> = sqlx::query_scalar("SELECT MAX(epoch) FROM outcomes WHERE camera = $1")
+    let merged = merged_epoch(db, camera).await?;
+    let given = last.as_ref().map(|(epoch, ..)| *epoch);
+    let base = match last {
+        Some((_, base, Some(owner))) if owner == content && merged <= given => base,
+        _ => given.max(merged).map_or(Ok(1), |newest| next(newest, 1))?,
+    };
+    let epoch = next(base, pass)?;
+    note_epoch(db, camera, epoch, base, Some((content, pass))).await?;
+    Ok(Epoch(number(epoch, "epoch")?))
+}
+
+/// Begins a live epoch above the time, above `above`, and above all that the camera's epochs and outcomes have; noted as one
+/// of its epochs if it `counts`.
+pub(super) async fn begin_live(db: &mut Connection, camera: &CameraId, above: i64, counts: bool) -> Result<Epoch> {
+    let given: Option<i64> = sqlx::query_scalar("SELECT MAX(epoch) FROM epochs WHERE camera = $1")
         .bind(camera.as_str())
         .fetch_one(&mut *db)
-        .doing("reading the newest epoch")
+        .doing("reading the last epoch")
         .await?;
-    let given = last.as_ref().map(|(epoch, ..)| *epoch);
-    let above = given.max(merged).map_or(Ok(1), |newest| next(newest, 1))?;
-    let (epoch, base, content, pass) = match request {
-        EpochRequest::Replayable { content, pass } => {
-            let (content, pass) = (content.to_string(), column(pass, "pass")?);
-            let base = match last {
-                Some((_, base, Some(owner))) if owner == content && merged <= given => base,
-                _ => above,
-            };
-            (next(base, pass)?, base, Some(content), Some(pass))
-        }
-        EpochRequest::Live { now_ms } => {
-            let epoch = above.max(next(column(now_ms, "Unix time")?, 1)?);
-            (epoch, epoch, None, None)
-        }
-    };
+    let newest = given.max(merged_epoch(db, camera).await?);
+    let epoch = next(above.max(newest.unwrap_or(0)), 1)?;
+    if counts {
+        note_epoch(db, camera, epoch, epoch, None).await?;
+    }
+    Ok(Epoch(number(epoch, "epoch")?))
+}
+
+/// The newest epoch of which there are outcomes.
+async fn merged_epoch(db: &mut Connection, camera: &CameraId) -> Result<Option<i64>> {
+    sqlx::query_scalar("SELECT MAX(epoch) FROM outcomes WHERE camera = $1")
+        .bind(camera.as_str())
+        .fetch_one(db)
+        .doing("reading the newest epoch")
+        .await
+}
+
+async fn note_epoch(
+    db: &mut Connection,
+    camera: &CameraId,
+    epoch: i64,
+    base: i64,
+    content: Option<(String, i64)>,
+) -> Result<()> {
+    let (content, pass) = content.unzip();
     sqlx::query("INSERT INTO epochs (camera, epoch, base, content, pass) VALUES ($1, $2, $3, $4, $5)")
         .bind(camera.as_str())
         .bind(epoch)
@@ -117,7 +142,7 @@ pub(super) async fn begin_epoch(db: &mut Connection, camera: &CameraId, request:
         .execute(db)
         .doing("noting an epoch")
         .await?;
-    Ok(Epoch(number(epoch, "epoch")?))
+    Ok(())
 }
 
 /// Makes an epoch what the record says.
@@ -220,6 +245,6 @@ fn read_clock(name: &str) -> Clock {
     if name == clock_name(Clock::Unix) { Clock::Unix } else { Clock::Media }
 }
 
-fn camera_id(id: String) -> Result<CameraId> {
+pub(super) fn camera_id(id: String) -> Result<CameraId> {
     CameraId::new(id).map_err(|error| StoreError::Corrupt(error.to_string()))
 }

@@ -6,6 +6,7 @@
 //! Invariant: every query here runs on both, and is tested on both. The text of rows is compared byte by byte.
 
 mod cameras;
+pub(crate) mod coordination;
 mod events;
 mod feed;
 mod gaps;

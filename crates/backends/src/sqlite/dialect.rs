@@ -13,8 +13,8 @@ pub(crate) async fn lock_cameras(_: &mut Connection, _ids: &[&str]) -> Result<()
     Ok(())
 }
 
-/// Until the transaction ends nobody else begins an epoch of a camera.
-pub(crate) async fn lock_epochs(_: &mut Connection, _id: &str) -> Result<(), StoreError> {
+/// Until the transaction ends nobody else begins an epoch under this name, a camera's or that of another lease.
+pub(crate) async fn lock_name(_: &mut Connection, _name: &str) -> Result<(), StoreError> {
     Ok(())
 }
 

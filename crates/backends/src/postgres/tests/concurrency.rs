@@ -8,7 +8,7 @@ use crate::store::{CameraUpdate, Feed, FeedPosition, MergeTx};
 
 async fn begun(base: &Base, name: &str) -> Box<dyn MergeTx> {
     let camera = camera(name);
-    let mut merge = base.backend().begin_merge(std::slice::from_ref(&camera)).await.unwrap();
+    let mut merge = base.open().store().begin_merge(std::slice::from_ref(&camera)).await.unwrap();
     let opened = vec![EventChange::Opened(event(&camera, at(1, 0)))];
     merge.put(&result(&camera, at(1, 0))).await.unwrap();
     merge.update(changing(&camera, at(1, 0), opened), true).await.unwrap();
@@ -16,7 +16,7 @@ async fn begun(base: &Base, name: &str) -> Box<dyn MergeTx> {
 }
 
 async fn told(base: &Base, after: &mut FeedPosition) -> Vec<String> {
-    let Feed::Entries(entries) = base.backend().feed(*after, 10).await.unwrap() else { panic!("reset") };
+    let Feed::Entries(entries) = base.open().store().feed(*after, 10).await.unwrap() else { panic!("reset") };
     *after = entries.last().map_or(*after, |entry| entry.at);
     entries.iter().map(|entry| entry.change.event().camera.to_string()).collect()
 }
@@ -24,7 +24,7 @@ async fn told(base: &Base, after: &mut FeedPosition) -> Vec<String> {
 #[tokio::test]
 async fn who_commits_later_is_told_later_and_holds_nobody_up() {
     let base = Base::fresh().await;
-    let mut cursor = base.backend().feed_head().await.unwrap();
+    let mut cursor = base.open().store().feed_head().await.unwrap();
     let slow = begun(&base, "slow").await;
     begun(&base, "fast").await.commit().await.unwrap();
     assert_eq!(told(&base, &mut cursor).await, ["fast"]);
@@ -43,7 +43,7 @@ async fn a_failed_transaction_is_not_committed_in_silence() {
     let twice = CameraUpdate { gaps: vec![gap, gap], ..update(&gate, at(1, 0)) };
     assert!(merge.update(twice, true).await.is_err());
     assert!(merge.commit().await.is_err());
-    assert!(base.backend().cameras().await.unwrap().is_empty());
+    assert!(base.open().store().cameras().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_cut_connection_is_passing_trouble() {
     drop(merge);
     // Each try uses up one connection that is cut.
     let mut tries = 0;
-    while let Err(error) = base.backend().ping().await {
+    while let Err(error) = base.open().store().ping().await {
         assert_eq!(error.fault(), Fault::Transient, "{error}");
         tries += 1;
         assert!(tries <= base.options.connections, "{error}");
@@ -70,11 +70,11 @@ async fn a_cut_connection_is_passing_trouble() {
 async fn a_reindex_waits_for_merges_and_they_for_it() {
     let base = Base::fresh().await;
     let merge = begun(&base, "gate").await;
-    let store = base.backend();
+    let store = base.open().store();
     let mut reindex = tokio::spawn(async move { store.begin_reindex().await });
     let early = tokio::time::timeout(Duration::from_millis(150), &mut reindex).await;
     assert!(early.is_err(), "it did not wait");
     merge.commit().await.unwrap();
     reindex.await.unwrap().unwrap();
-    assert!(base.backend().outcomes(&camera("gate"), at(0, 0), 9).await.unwrap().is_empty());
+    assert!(base.open().store().outcomes(&camera("gate"), at(0, 0), 9).await.unwrap().is_empty());
 }

@@ -45,9 +45,9 @@ async fn a_newer_schema_is_refused_once_it_no_longer_works() {
 #[tokio::test]
 async fn a_damaged_document_is_corrupt_and_no_panic() {
     let base = Base::fresh().await;
-    base.backend().register_camera(&camera("gate"), "file:x").await.unwrap();
+    base.open().store().register_camera(&camera("gate"), "file:x").await.unwrap();
     base.inside("UPDATE cameras SET state = '{'").await;
-    assert!(matches!(base.backend().cameras().await, Err(StoreError::Corrupt(_))));
+    assert!(matches!(base.open().store().cameras().await, Err(StoreError::Corrupt(_))));
 }
 
 #[tokio::test]

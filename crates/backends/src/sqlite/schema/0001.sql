@@ -138,3 +138,49 @@ CREATE TABLE event_objects (
     turn        BIGINT NOT NULL
 );
 CREATE INDEX event_objects_pending ON event_objects (turn) WHERE done <> revision;
+
+-- Who runs what. One row.
+CREATE TABLE coordination (
+    id                  INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    wanted_revision     BIGINT  NOT NULL,
+    placement_revision  BIGINT  NOT NULL,
+    partitions          BIGINT  NOT NULL
+);
+INSERT INTO coordination (id, wanted_revision, placement_revision, partitions) VALUES (1, 0, 0, 1);
+
+CREATE TABLE wanted_cameras (
+    camera    TEXT   NOT NULL PRIMARY KEY,
+    revision  BIGINT NOT NULL,
+    spec      TEXT   NOT NULL
+);
+
+-- An incarnation is 64 random bits.
+CREATE TABLE members (
+    name             TEXT    NOT NULL PRIMARY KEY,
+    incarnation      BIGINT  NOT NULL,
+    renewal          BIGINT  NOT NULL,
+    cpu_millis       BIGINT  NOT NULL,
+    capacity_millis  BIGINT  NOT NULL,
+    leaving          BOOLEAN NOT NULL
+);
+
+-- A camera's lease has the camera's name; the balancer's has one that no camera can have, and that comes after all of theirs.
+CREATE TABLE leases (
+    name         TEXT   NOT NULL PRIMARY KEY,
+    holder       TEXT,
+    incarnation  BIGINT,
+    epoch        BIGINT NOT NULL,
+    renewal      BIGINT NOT NULL,
+    seam         TEXT
+);
+CREATE INDEX leases_by_holder ON leases (holder, incarnation) WHERE holder IS NOT NULL;
+
+CREATE TABLE placement (
+    camera       TEXT   NOT NULL PRIMARY KEY,
+    dispatcher   TEXT,
+    partition    BIGINT NOT NULL,
+    cost_millis  BIGINT NOT NULL,
+    reason       TEXT   NOT NULL,
+    moved_ms     BIGINT NOT NULL
+);
+CREATE INDEX placement_by_dispatcher ON placement (dispatcher) WHERE dispatcher IS NOT NULL;
