@@ -10,6 +10,7 @@ use detektor_runtime::retry::{Backoff, Policy, RetryError, retry};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::DispatcherConfig;
+use crate::distributed::{self, Post};
 use crate::ingest::{Ingest, Ingested};
 use crate::metrics::Numbers;
 use crate::pace::Pace;
@@ -18,6 +19,7 @@ use crate::record::{Orders, Record, Recorder};
 use crate::source::{self, OpenOptions, Opened, SourceError, SourceUrl};
 use crate::spool::Spool;
 
+mod claimed;
 mod file;
 mod live;
 
@@ -43,13 +45,22 @@ pub struct CameraConfig {
     pub partition: u16,
     /// How patient to be with it.
     pub open: OpenOptions,
+    /// It serves one client at a time: where it moves to another dispatcher, the old one has to let go first.
+    pub one_session: bool,
 }
 
 impl CameraConfig {
     /// A camera as it is without further ado: a file once, as fast as it can be taken.
     pub fn new(id: CameraId, url: SourceUrl) -> Self {
         let (policy, rules) = (DetectPolicy::default(), EventRules::default());
-        Self { id, url, pace: Pace::AsFast, passes: Some(1), policy, rules, partition: 0, open: OpenOptions::default() }
+        let (open, one_session) = (OpenOptions::default(), false);
+        Self { id, url, pace: Pace::AsFast, passes: Some(1), policy, rules, partition: 0, open, one_session }
+    }
+
+    /// Whether it is read as another is: what else they say may change while it is read.
+    pub(crate) fn reads_as(&self, other: &Self) -> bool {
+        let read = |camera: &Self| (camera.pace, camera.passes, camera.open);
+        self.url.is_same(&other.url) && read(self) == read(other)
     }
 }
 
@@ -83,6 +94,10 @@ pub(crate) struct Camera {
     shared: Arc<Shared>,
     /// Stop capturing this one.
     stop: CancellationToken,
+    /// Stop publishing as well.
+    abort: CancellationToken,
+    /// Where it is one of those that are placed on this dispatcher.
+    post: Option<Post>,
     /// Held by everything that has an end: when the last lets go, what is live is stopped.
     hold: Option<Arc<DropGuard>>,
     report: CameraReport,
@@ -96,6 +111,8 @@ enum End {
     Stopped,
     /// For good.
     Failed(String),
+    /// It is another dispatcher's.
+    Lost,
 }
 
 impl From<Ended> for End {
@@ -112,24 +129,56 @@ impl Camera {
         stop: CancellationToken,
         hold: Arc<DropGuard>,
     ) -> Self {
+        let abort = shared.abort.clone();
+        Self::new_with(config, shared, stop, abort, Some(hold), None)
+    }
+
+    /// One that is placed on this dispatcher.
+    pub(crate) fn posted(config: CameraConfig, shared: Arc<Shared>, post: Post, abort: CancellationToken) -> Self {
+        let stop = post.stop.token().clone();
+        Self::new_with(config, shared, stop, abort, None, Some(post))
+    }
+
+    fn new_with(
+        config: CameraConfig,
+        shared: Arc<Shared>,
+        stop: CancellationToken,
+        abort: CancellationToken,
+        hold: Option<Arc<DropGuard>>,
+        post: Option<Post>,
+    ) -> Self {
         let report = CameraReport { camera: config.id.clone(), captured: 0, segments: 0, error: None };
-        Self { config, shared, stop, hold: Some(hold), report, running: false, warned_of_gop: false }
+        Self { config, shared, stop, abort, post, hold, report, running: false, warned_of_gop: false }
     }
 
     /// Works until the file is through, the camera fails for good, or shutdown.
     pub(crate) async fn run(mut self) -> CameraReport {
+        if let Err(End::Failed(error)) = self.work_and_tell().await {
+            tracing::error!(camera = %self.config.id, error, "the camera failed");
+            self.report.error = Some(error);
+        }
+        self.report
+    }
+
+    /// The same, on a post.
+    pub(crate) async fn serve(mut self) -> distributed::Ended {
+        match self.work_and_tell().await {
+            Ok(()) => distributed::Ended::Over,
+            Err(End::Stopped) => distributed::Ended::Stopped,
+            Err(End::Failed(error)) => distributed::Ended::Failed(error),
+            Err(End::Lost) => distributed::Ended::Lost,
+        }
+    }
+
+    async fn work_and_tell(&mut self) -> Result<(), End> {
         let ended = self.work().await;
-        let state = match ended {
+        let state = match &ended {
             Ok(()) => CameraState::Ended,
-            Err(End::Stopped) => CameraState::Stopped,
-            Err(End::Failed(error)) => {
-                tracing::error!(camera = %self.config.id, error, "the camera failed");
-                self.report.error = Some(error.clone());
-                CameraState::Failed { error }
-            }
+            Err(End::Stopped | End::Lost) => CameraState::Stopped,
+            Err(End::Failed(error)) => CameraState::Failed { error: error.clone() },
         };
         self.state(state).await;
-        self.report
+        ended
     }
 
     async fn work(&mut self) -> Result<(), End> {
@@ -197,6 +246,10 @@ impl Camera {
         if running != std::mem::replace(&mut self.running, running) {
             self.shared.numbers.running.add(if running { 1 } else { -1 });
         }
+        // Another dispatcher has it, and says what it does.
+        if self.post.as_ref().is_some_and(Post::is_silent) {
+            return;
+        }
         if let Err(error) = self.shared.outlets.store.set_camera_state(&self.config.id, &state).await {
             tracing::warn!(camera = %self.config.id, error = chain(&error), "the camera's state cannot be noted");
         }
@@ -213,13 +266,14 @@ impl Camera {
     }
 
     fn publisher(&self, manner: Manner) -> Publisher {
-        let (shutdown, abort) = (self.stop.clone(), self.shared.abort.clone());
+        let (shutdown, abort) = (self.stop.clone(), self.abort.clone());
         let discipline = Discipline { manner, shutdown, abort };
         Publisher::start(self.shared.outlets.clone(), discipline, self.shared.numbers.clone())
     }
 
     /// Publishes what came out of the slicer.
     async fn forward(&mut self, ingest: &mut Ingest, recorder: &mut Recorder, to: &Publisher) -> Result<(), Ended> {
+        self.follow_orders(recorder);
         if let Some(error) = ingest.unreadable() {
             tracing::warn!(camera = %self.config.id, error = chain(&error), "the stream's parameter sets cannot be read");
         }
@@ -250,6 +304,20 @@ impl Camera {
             tracing::warn!(camera = %self.config.id, segment = %record.id, error, "a segment cannot be written");
         }
         to.publish(record).await
+    }
+
+    /// Takes note of what the camera is from here on.
+    fn follow_orders(&mut self, recorder: &mut Recorder) {
+        match self.post.as_mut().and_then(Post::news) {
+            None => {}
+            Some(Ok(CameraConfig { policy, rules, partition, .. })) => {
+                (self.config.policy, self.config.rules, self.config.partition) = (policy, rules, partition);
+                recorder.follow(self.orders());
+            }
+            Some(Err(error)) => {
+                tracing::error!(camera = %self.config.id, error, "the camera stays as it was: what it is to be cannot be");
+            }
+        }
     }
 
     fn count(&mut self, recorder: &Recorder) {

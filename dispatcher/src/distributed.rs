@@ -12,7 +12,9 @@ mod cameras;
 mod claim;
 #[cfg(test)]
 mod double;
+mod meter;
 pub mod placement;
+mod slicing;
 mod timing;
 mod watch;
 
@@ -20,5 +22,7 @@ pub use agent::{Agent, AgentConfig, AgentError};
 pub use balancer::{Balancer, BalancerConfig, Stepped};
 pub use cameras::{Cameras, Duty, Ended, Manner, Measured, Order, Stop};
 pub use claim::{Claim, Claimed, UnixMillis, system_millis};
+pub(crate) use slicing::Post;
+pub use slicing::SpecReader;
 pub use timing::InvalidTiming;
 pub use watch::Watch;

@@ -1,10 +1,11 @@
 //! From a source's items to slices: parameter sets, what each access unit is, and its place on the timeline.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use detektor_contract::{Codec, GapCause};
+use detektor_contract::{Codec, Digest, GapCause};
 use detektor_media::{
     AccessUnitInfo, Border, Leading as MediaLeading, MediaError, ParameterSets, SetsChange, classify,
 };
@@ -46,6 +47,8 @@ pub struct Carried {
     pub sets: Arc<ParameterSets>,
     /// When it was captured or read, in Unix microseconds.
     pub seen_unix_us: i64,
+    /// Its digest, where it is a live source's key frame.
+    pub key_frame: Option<Digest>,
 }
 
 /// What comes out, in order.
@@ -77,6 +80,15 @@ pub struct Back {
     pub form: Form,
 }
 
+/// A live stream's first frame that can be decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// The digest of its access unit, where it is a key frame.
+    pub key_frame: Option<Digest>,
+    /// When it was captured, in Unix microseconds.
+    pub seen_unix_us: i64,
+}
+
 /// Takes one source's items; goes on over a live source's reconnections.
 pub struct Ingest {
     cutting: Cutting,
@@ -88,6 +100,9 @@ pub struct Ingest {
     out: Vec<Ingested>,
     /// The newest parameter set that could not be read.
     unreadable: Option<MediaError>,
+    opening: Option<Opening>,
+    /// A live source's last key frames, the newest first.
+    key_frames: VecDeque<Digest>,
 }
 
 struct Stream {
@@ -104,6 +119,8 @@ struct Stream {
     carry: BytesMut,
 }
 
+/// Key frames that are remembered: those of longer than it takes to hear of a seam.
+const KEY_FRAMES: usize = 32;
 /// NAL units without a picture are kept for the next one up to this.
 const CARRY_BYTES: usize = 1 << 16;
 
@@ -111,7 +128,18 @@ impl Ingest {
     /// For a live source, or for one whose every frame counts.
     pub fn new(cutting: Cutting, live: bool) -> Self {
         let began = Instant::now();
-        Self { cutting, live, began, stream: None, gap: None, timelines: 0, out: Vec::new(), unreadable: None }
+        Self {
+            cutting,
+            live,
+            began,
+            stream: None,
+            gap: None,
+            timelines: 0,
+            out: Vec::new(),
+            unreadable: None,
+            opening: None,
+            key_frames: VecDeque::new(),
+        }
     }
 
     /// What came out since the last call.
@@ -122,6 +150,16 @@ impl Ingest {
     /// Whether a GOP was longer than the longest segment.
     pub fn long_gop(&self) -> bool {
         self.stream.as_ref().is_some_and(|stream| stream.slicer.long_gop())
+    }
+
+    /// Whether a key frame is among a live source's last ones.
+    pub fn has_had(&self, key_frame: &Digest) -> bool {
+        self.key_frames.contains(key_frame)
+    }
+
+    /// The frame since the last call from which on a live stream can be decoded.
+    pub fn opening(&mut self) -> Option<Opening> {
+        self.opening.take()
     }
 
     /// A parameter set that could not be read since the last call.
@@ -181,8 +219,18 @@ impl Ingest {
         let Some(stream) = &mut self.stream else { return };
         let facts = stream.facts(&unit, &info, pts);
         let seen_unix_us = unit.arrival.map_or_else(unix_us, |at| at.unix_us);
-        let carried = Carried { data: stream.with_carry(unit.data), sets: Arc::clone(&stream.sets), seen_unix_us };
+        let data = stream.with_carry(unit.data);
+        let is_key = self.live && matches!(facts.entry, Entry::Open | Entry::Closed);
+        let key_frame = is_key.then(|| Digest::of(&data));
+        if let Some(digest) = key_frame {
+            self.key_frames.truncate(KEY_FRAMES - 1);
+            self.key_frames.push_front(digest);
+        }
+        let carried = Carried { data, sets: Arc::clone(&stream.sets), seen_unix_us, key_frame };
         stream.previous = info;
+        if self.live && !stream.slicer.decodable() && facts.entry != Entry::None {
+            self.opening = Some(Opening { key_frame, seen_unix_us });
+        }
         let captured = stream.slicer.decodable() || facts.entry != Entry::None;
         if let Some(cause) = self.gap.take_if(|_| captured) {
             self.out.push(Ingested::Gap(Back { pts, seen_unix_us, form: stream.form }, cause));

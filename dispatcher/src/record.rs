@@ -72,6 +72,8 @@ pub struct Recorder {
     /// The presentation time that is the timeline's 0, and which timeline.
     origin: Option<(i64, Form)>,
     level: QuietLevel,
+    /// The key frame that this epoch takes over at.
+    takes_over_at: Option<Digest>,
 }
 
 impl Recorder {
@@ -90,7 +92,18 @@ impl Recorder {
             reached: None,
             origin: None,
             level: QuietLevel::default(),
+            takes_over_at: None,
         }
+    }
+
+    /// Names a key frame that another dispatcher has as well: this live epoch's first frame.
+    pub fn taking_over_at(self, key_frame: Option<Digest>) -> Self {
+        Self { takes_over_at: key_frame, ..self }
+    }
+
+    /// What comes from here on has other orders.
+    pub fn follow(&mut self, orders: Orders) {
+        self.orders = orders;
     }
 
     /// Frames captured so far.
@@ -165,7 +178,7 @@ impl Recorder {
 
     /// The seam of a live epoch's first record. A file's epochs do not take over from each other.
     fn seam(&self, span: &Span) -> Option<Seam> {
-        (self.live.is_some() && self.sequence == 0).then_some(Seam { at: span.start, key_frame: None })
+        (self.live.is_some() && self.sequence == 0).then_some(Seam { at: span.start, key_frame: self.takes_over_at })
     }
 
     /// A timeline's first frame gives the clock its offset.
@@ -218,13 +231,7 @@ impl Recorder {
 
     fn segment(&self, cut: Cut<Carried>, mut span: Span, seam: Option<Seam>, time_scale: u32) -> Record {
         // A file's epochs have no seam that would name it.
-        span.key_frame = cut
-            .units
-            .first()
-            .filter(|first| {
-                self.live.is_some() && first.counted && matches!(first.facts.entry, Entry::Open | Entry::Closed)
-            })
-            .map(|first| Digest::of(&first.data.data));
+        span.key_frame = cut.units.first().filter(|first| first.counted).and_then(|first| first.data.key_frame);
         let captured = cut.units.iter().filter(|unit| unit.counted).map(|unit| unit.data.seen_unix_us).max();
         let mut record = match self.job(&cut, span, seam, time_scale) {
             Ok((job, object)) => {

@@ -149,7 +149,7 @@ pub trait Source: Send {
 }
 
 /// How to read a source.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenOptions {
     /// The longest wait for the first and for each further byte.
     pub timeout: Duration,

@@ -73,9 +73,12 @@ impl AgentConfig {
     }
 }
 
-/// Why an agent ended before it was told to.
+/// Why an agent does not run, or ended before it was told to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AgentError {
+    /// It is told something that cannot be: every mistake.
+    #[error("the agent's configuration: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Config(Vec<InvalidTiming>),
     /// Its name has a new bearer.
     #[error("another process runs as dispatcher {0:?}: this one stops; give each its own name")]
     Ousted(String),
@@ -266,11 +269,9 @@ impl Agent {
 
     async fn apply(&mut self, sight: Sight) {
         let seen: BTreeSet<CameraId> = sight.cameras.iter().map(|seen| seen.id.clone()).collect();
-        for (id, running) in
-            self.running.iter().filter(|(id, running)| !seen.contains(*id) && !running.stop.is_stopped())
-        {
-            tracing::info!(camera = %id, "another dispatcher has the camera");
-            running.stop.stop(EndReason::HandedOver);
+        let lost = self.running.iter().filter(|(id, running)| !seen.contains(*id) && !running.stop.is_stopped());
+        for (id, running) in lost {
+            self.let_go(id, running).await;
         }
         self.resting.retain(|id, _| seen.contains(id));
         for seen in sight.cameras {
@@ -278,6 +279,17 @@ impl Agent {
                 Some(running) => self.go_on(running, &seen),
                 None => self.begin(seen).await,
             }
+        }
+    }
+
+    /// Stops a camera that is neither placed here nor ours: another dispatcher took it over, and its lease says where.
+    async fn let_go(&self, id: &CameraId, running: &Running) {
+        match self.coordination.lease(&LeaseName::Camera(id.clone())).await {
+            Ok(lease) => {
+                tracing::info!(camera = %id, "another dispatcher has the camera");
+                running.stop.hand_over(lease.and_then(|lease| lease.seam).and_then(|seam| seam.key_frame));
+            }
+            Err(error) => tracing::debug!(camera = %id, error = chain(&error), "who has the camera is not known yet"),
         }
     }
 
@@ -295,7 +307,8 @@ impl Agent {
         let (id, epoch) = (&seen.id, running.epoch.get());
         if epoch.is_some() && seen.lease.as_ref().map(|lease| &lease.epoch) > epoch {
             tracing::info!(camera = %id, "another dispatcher took the camera over");
-            return running.stop.stop(EndReason::HandedOver);
+            let seam = seen.lease.as_ref().and_then(|lease| lease.seam);
+            return running.stop.hand_over(seam.and_then(|seam| seam.key_frame));
         }
         let Some(wanted) = &seen.wanted else {
             tracing::info!(camera = %id, "the camera is not wanted any more");

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use detektor_backends::coordination::{Load, WantedCamera};
-use detektor_contract::{CameraId, EndReason};
+use detektor_contract::{CameraId, Digest, EndReason};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +35,7 @@ pub struct Order {
 pub struct Stop {
     token: CancellationToken,
     reason: Arc<OnceLock<EndReason>>,
+    seam: Arc<OnceLock<Digest>>,
 }
 
 impl Stop {
@@ -42,6 +43,19 @@ impl Stop {
     pub fn stop(&self, reason: EndReason) {
         self.reason.get_or_init(|| reason);
         self.token.cancel();
+    }
+
+    /// Stops it because another dispatcher has the camera, from a key frame on if it says so.
+    pub fn hand_over(&self, key_frame: Option<Digest>) {
+        if let Some(key_frame) = key_frame {
+            self.seam.get_or_init(|| key_frame);
+        }
+        self.stop(EndReason::HandedOver);
+    }
+
+    /// The key frame at which another dispatcher took over; what comes before it is still ours.
+    pub fn seam(&self) -> Option<Digest> {
+        self.seam.get().copied()
     }
 
     /// Whether it has to stop.

@@ -62,6 +62,11 @@ impl SourceUrl {
         self.kind == Kind::Rtsp
     }
 
+    /// Whether both are the same, credentials included.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+
     /// Whether it names somebody.
     pub(crate) fn has_credentials(&self) -> bool {
         Url::parse(self.expose()).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())

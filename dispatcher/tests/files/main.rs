@@ -5,3 +5,6 @@ mod common;
 mod dispatcher;
 mod encoders;
 mod live;
+mod placed;
+#[path = "../support/site.rs"]
+mod site;

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod camera;
+mod placed;
+#[path = "../support/site.rs"]
+mod site;
 mod source;
 #[path = "../support/mod.rs"]
 mod support;
