@@ -1,7 +1,8 @@
 //! Queues, buckets and event stores: the traits, the embedded backends, and the conformance suites that hold them equal.
 //!
 //! Invariant: no type of a driver (SQL, AMQP, S3) crosses this crate's border, and nothing here knows what a message or
-//! an object means, but for [`epochs`]: a number that the store gives and the bucket keeps.
+//! an object means, but for [`epochs`], a number that the store gives and the bucket keeps, and for the kinds of objects, which are
+//! kept for a time of their own ([`s3::setup`]) and told of or not ([`notify`]).
 
 pub mod bucket;
 mod columns;
@@ -15,6 +16,7 @@ pub mod failing;
 pub mod folder;
 #[cfg(any(test, feature = "test-support"))]
 pub mod memory;
+pub mod notify;
 pub mod postgres;
 pub mod queue;
 pub mod rabbitmq;

@@ -6,6 +6,7 @@
 //! Invariant: a message counts as published only once the broker has confirmed it and returned nothing, and as settled only
 //! if the channel that delivered it was still there.
 
+pub(crate) mod broker;
 mod consumer;
 mod link;
 pub(crate) mod management;
@@ -79,7 +80,10 @@ impl Queues for RabbitMq {
     }
 }
 
-fn unavailable(context: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> QueueError {
+pub(crate) fn unavailable(
+    context: impl Into<String>,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> QueueError {
     QueueError::Unavailable { context: context.into(), source: Some(source.into()) }
 }
 

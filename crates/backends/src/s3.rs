@@ -4,18 +4,24 @@
 //! a segment's name, so that to write an object twice leaves the same object.
 
 mod client;
+pub mod setup;
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_sdk_s3::operation::head_bucket::{HeadBucketError, HeadBucketOutput};
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use bytes::Bytes;
 use detektor_contract::ObjectKey;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 pub use self::client::{Credentials, S3Options};
 use crate::bucket::{Bucket, BucketError, Listed, whole_parts};
+
+/// The region that a bucket is made in where none is said, and that must not be said.
+const NOWHERE: &str = "us-east-1";
 
 /// A bucket in an S3 store.
 pub struct S3Bucket {
@@ -32,19 +38,34 @@ impl S3Bucket {
         Ok(Self { client: client::client(options).await?, bucket: options.bucket.clone() })
     }
 
-    /// Makes the bucket, unless it is there.
-    pub async fn create(&self) -> Result<(), BucketError> {
-        match self.client.create_bucket().bucket(&self.bucket).send().await {
-            Ok(_) => Ok(()),
-            Err(error) if matches!(error.code(), Some("BucketAlreadyOwnedByYou" | "BucketAlreadyExists")) => Ok(()),
+    /// Makes the bucket, unless it is there. Answers whether it did.
+    pub async fn create(&self) -> Result<bool, BucketError> {
+        // Whoever may use a bucket may not be allowed to make one.
+        match self.head().await {
+            Ok(_) => return Ok(false),
+            Err(error) if error.as_service_error().is_some_and(HeadBucketError::is_not_found) => {}
+            Err(error) => return Err(unavailable(format!("asking for the bucket {}", self.bucket), error)),
+        }
+        let region = self.client.config().region().map(AsRef::as_ref).filter(|region| *region != NOWHERE);
+        let place = region.map(|region| {
+            CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::from(region)).build()
+        });
+        match self.client.create_bucket().bucket(&self.bucket).set_create_bucket_configuration(place).send().await {
+            Ok(_) => Ok(true),
+            // Another was faster.
+            Err(error) if error.code() == Some("BucketAlreadyOwnedByYou") => Ok(false),
             Err(error) => Err(unavailable(format!("making the bucket {}", self.bucket), error)),
         }
     }
 
     /// A trivial round trip, for readiness.
     pub async fn ping(&self) -> Result<(), BucketError> {
-        let answer = self.client.head_bucket().bucket(&self.bucket).send().await;
+        let answer = self.head().await;
         answer.map(drop).map_err(|error| unavailable(format!("asking for the bucket {}", self.bucket), error))
+    }
+
+    async fn head(&self) -> Result<HeadBucketOutput, SdkError<HeadBucketError>> {
+        self.client.head_bucket().bucket(&self.bucket).send().await
     }
 
     async fn object(

@@ -8,9 +8,13 @@ mod minio;
 mod postgres;
 mod process;
 mod rabbitmq;
+#[cfg(test)]
+mod receiver;
 
 pub use minio::{Minio, MinioSetup};
 pub use postgres::{PostgresServer, PostgresSetup};
 #[cfg(test)]
 pub(crate) use process::free_port;
 pub use rabbitmq::RabbitMq;
+#[cfg(test)]
+pub(crate) use receiver::Receiver;

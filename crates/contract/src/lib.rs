@@ -10,6 +10,7 @@ mod fault;
 mod ids;
 mod job;
 mod keys;
+mod kinds;
 mod ledger;
 pub mod names;
 mod outcome;
@@ -27,6 +28,7 @@ pub use job::{
     Codec, DetectPolicy, EventRules, InvalidPolicy, KeepVideo, MediaInfo, Payload, Sampling, Seam, SegmentJob, Span,
 };
 pub use keys::ObjectKey;
+pub use kinds::ObjectKind;
 pub use ledger::{Gap, Ledger};
 pub use outcome::{
     EndReason, EngineId, Failed, Fate, Frame, GapCause, KeptVideo, Marker, Outcome, OutcomeBody, SegmentResult,

@@ -22,7 +22,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::link::{Link, within};
+use super::broker::within;
+use super::link::Link;
 use super::message;
 use crate::queue::{Consumer, Delivery, QueueError, Settle, Tag};
 

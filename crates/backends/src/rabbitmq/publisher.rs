@@ -9,7 +9,8 @@ use lapin::{Channel, Confirmation};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
-use super::link::{Link, within};
+use super::broker::within;
+use super::link::Link;
 use super::message::properties;
 use super::unavailable;
 use crate::queue::{Message, QueueError};

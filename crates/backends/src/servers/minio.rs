@@ -96,7 +96,7 @@ impl Minio {
         // It listens before it serves.
         for _ in 0..200 {
             match bucket.create().await {
-                Ok(()) => return options,
+                Ok(_) => return options,
                 Err(error) => said = Some(error),
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,0 +1,62 @@
+//! A broker, and how it is reached.
+
+use std::path::Path;
+use std::time::Duration;
+
+use lapin::tcp::OwnedTLSConfig;
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+use tokio::time::timeout;
+
+use super::unavailable;
+use crate::queue::QueueError;
+use crate::secret::SecretFile;
+
+/// How long anything may take that the broker answers at once.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// A node that is gone is noticed within twice this.
+const HEARTBEAT_S: u16 = 5;
+
+pub(crate) struct Broker {
+    uri: AMQPUri,
+    password: SecretFile,
+    tls: OwnedTLSConfig,
+}
+
+impl Broker {
+    pub(crate) fn new(
+        url: &str,
+        user: String,
+        password_file: &Path,
+        ca_file: Option<&Path>,
+    ) -> Result<Self, QueueError> {
+        let mut uri: AMQPUri = url.parse().map_err(|error: String| unavailable("reading the broker's URL", error))?;
+        uri.authority.userinfo.username = user;
+        uri.query.heartbeat = Some(HEARTBEAT_S);
+        let read = |path| std::fs::read_to_string(path).map_err(|error| unavailable("reading certificates", error));
+        let cert_chain = ca_file.map(read).transpose()?;
+        let tls = OwnedTLSConfig { cert_chain, ..OwnedTLSConfig::default() };
+        Ok(Self { uri, password: SecretFile::new(password_file), tls })
+    }
+
+    /// A new connection, with the password as it is now.
+    pub(crate) async fn connect(&self) -> Result<Connection, QueueError> {
+        let connect = async {
+            let mut uri = self.uri.clone();
+            let password = self.password.read().map_err(lapin::Error::from)?;
+            uri.authority.userinfo.password = password.to_string();
+            let properties = ConnectionProperties::default().with_connection_name("detektor".into());
+            let runtime = lapin::runtime::default_runtime()?;
+            Connection::connect_uri_with_config(uri, properties, self.tls.clone(), runtime).await
+        };
+        within("connecting to the broker", connect).await
+    }
+}
+
+/// What the broker answers in time.
+pub(crate) async fn within<T>(context: &str, call: impl Future<Output = lapin::Result<T>>) -> Result<T, QueueError> {
+    match timeout(ANSWER, call).await {
+        Ok(answer) => answer.map_err(|error| unavailable(context, error)),
+        Err(late) => Err(unavailable(context, late)),
+    }
+}
