@@ -36,7 +36,8 @@ pub(super) fn lease(name: LeaseName, (holder, incarnation, epoch, seam): Columns
 
 /// A lease, and how often its holder said that it lives.
 pub(super) async fn get(db: &mut Connection, of: &LeaseName) -> Result<Option<(Lease, u64)>> {
-    let row: Option<(Option<String>, Option<i64>, i64, Option<String>, i64)> =
+    type Row = (Option<String>, Option<i64>, i64, Option<String>, i64);
+    let row: Option<Row> =
         sqlx::query_as("SELECT holder, incarnation, epoch, seam, renewal FROM leases WHERE name = $1")
             .bind(name(of))
             .fetch_optional(db)
@@ -49,11 +50,11 @@ pub(super) async fn get(db: &mut Connection, of: &LeaseName) -> Result<Option<(L
 }
 
 pub(super) async fn list(db: &mut Connection) -> Result<Vec<Lease>> {
-    let rows: Vec<(String, Option<String>, Option<i64>, i64, Option<String>)> =
-        sqlx::query_as("SELECT name, holder, incarnation, epoch, seam FROM leases ORDER BY name")
-            .fetch_all(db)
-            .doing("listing leases")
-            .await?;
+    type Row = (String, Option<String>, Option<i64>, i64, Option<String>);
+    let rows: Vec<Row> = sqlx::query_as("SELECT name, holder, incarnation, epoch, seam FROM leases ORDER BY name")
+        .fetch_all(db)
+        .doing("listing leases")
+        .await?;
     rows.into_iter()
         .map(|(name, holder, incarnation, epoch, seam)| lease(parse(name)?, (holder, incarnation, epoch, seam)))
         .collect()

@@ -32,7 +32,8 @@ pub(super) async fn state(db: &mut Connection) -> Result<(u64, u16)> {
 }
 
 pub(super) async fn list(db: &mut Connection) -> Result<Vec<Placed>> {
-    let rows: Vec<(String, Option<String>, i64, i64, String, i64)> = sqlx::query_as(
+    type Row = (String, Option<String>, i64, i64, String, i64);
+    let rows: Vec<Row> = sqlx::query_as(
         "SELECT camera, dispatcher, partition, cost_millis, reason, moved_ms FROM placement ORDER BY camera",
     )
     .fetch_all(db)

@@ -1,0 +1,62 @@
+//! Cameras that are wanted.
+
+use futures::future::join_all;
+
+use super::{CoordinationBench, want};
+use crate::conformance::samples::camera;
+
+pub async fn wanted_cameras_change_all_at_once(bench: &mut impl CoordinationBench) {
+    let backend = bench.backend();
+    assert_eq!(backend.wanted().await.unwrap(), []);
+    let spec = |text: &str| Some(text.to_owned());
+    let changed = backend.want(&[(camera("b"), spec("{}")), (camera("a"), spec("{}"))]).await.unwrap();
+    assert_eq!(changed.len(), 2);
+    let before = backend.wanted().await.unwrap();
+    assert_eq!(before.iter().map(|wanted| wanted.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    // One as it was, one changed, one new, one that never was.
+    let changes = [
+        (camera("a"), spec("{}")),
+        (camera("b"), spec(r#"{"url":"ü"}"#)),
+        (camera("c"), spec("{}")),
+        (camera("d"), None),
+    ];
+    assert_eq!(backend.want(&changes).await.unwrap(), [camera("b"), camera("c")]);
+    let after = backend.wanted().await.unwrap();
+    assert_eq!(after.len(), 3);
+    assert_eq!(after[0], before[0]);
+    assert_eq!(after[1].spec, r#"{"url":"ü"}"#);
+    assert!(after[1].revision > before[1].revision);
+    assert_eq!(backend.want(&[(camera("a"), None)]).await.unwrap(), [camera("a")]);
+    assert_eq!(backend.wanted().await.unwrap(), after[1..]);
+    assert_eq!(backend.want(&[]).await.unwrap(), []);
+}
+
+pub async fn a_revision_rises_over_a_removal(bench: &mut impl CoordinationBench) {
+    let backend = bench.backend();
+    want(&backend, &["a"]).await;
+    let before = backend.wanted().await.unwrap()[0].clone();
+    backend.want(&[(camera("a"), None)]).await.unwrap();
+    want(&backend, &["a"]).await;
+    let after = backend.wanted().await.unwrap()[0].clone();
+    assert_eq!(after.spec, before.spec);
+    assert!(after.revision > before.revision);
+}
+
+pub async fn changes_at_once_are_all_there(bench: &mut impl CoordinationBench) {
+    let backend = bench.backend();
+    // The same cameras in another order.
+    let names = ["a", "b", "c", "d"];
+    let changes = (0..names.len()).map(|first| {
+        let specs = (0..names.len()).map(|n| {
+            let n = (n + first) % names.len();
+            (camera(names[n]), Some(format!(r#"{{"by":{first}}}"#)))
+        });
+        specs.collect::<Vec<_>>()
+    });
+    let changes: Vec<_> = changes.collect();
+    let changed = join_all(changes.iter().map(|change| backend.want(change))).await;
+    assert!(changed.into_iter().all(|changed| changed.unwrap().len() == names.len()));
+    let wanted = backend.wanted().await.unwrap();
+    assert_eq!(wanted.len(), names.len());
+    assert!(wanted.iter().all(|camera| camera.spec == wanted[0].spec), "one change is mixed with another: {wanted:?}");
+}
