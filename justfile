@@ -36,6 +36,38 @@ deny:
 fmt:
     cargo fmt --all
 
+# Write docs/settings.md, the reference of the roles' settings, from the code.
+settings:
+    DETEKTOR_WRITE_SETTINGS=1 cargo test --workspace --bin detektor the_page_of_settings
+
+# Start RabbitMQ, Postgres and MinIO on loopback with everything in them that Detektor needs; prints the configuration file.
+services-up: build _servers
+    scripts/stack/services up "$PWD/data/services" --detektor {{ detektor }}
+
+# Stop them.
+services-down *args:
+    scripts/stack/services down "$PWD/data/services" {{ args }}
+
+# Two processes of each role beside the three servers, on the sample footage, with the page. `--until-done` ends by itself.
+stack *args: build _servers
+    scripts/stack/stack {{ detektor }} --footage samples/driveway.mov {{ args }}
+
+# Kill, stop and cut off random parts of a whole stack: nothing may be lost, nothing doubled.
+chaos *args: build _servers
+    scripts/chaos/chaos.py {{ detektor }} --footage samples/driveway.mov {{ args }}
+
+# Leases and merge locks under 50 workers with kills and clock jumps: no race, no deadlock.
+locks *args: _servers
+    cargo run --release -p detektor-backends --features test-support --example locks -- {{ args }}
+
+# Ten queues against one: order, efficiency, and no traffic across.
+partitions *args: _servers
+    cargo run --release -p detektor-runtime --example partitions -- {{ args }}
+
+_servers:
+    scripts/setup/packages rabbitmq postgres
+    scripts/setup/minio
+
 # Kill `detektor run` 50 times at random moments: events, detections and ledger must be those of a calm run.
 chaos-local *args: build
     scripts/chaos/local.py {{ detektor }} --longest 1.6 --camera a=samples/driveway.mov --camera b=samples/driveway.mov \

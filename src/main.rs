@@ -3,13 +3,14 @@
 mod cli;
 mod commands;
 mod config;
+mod roles;
 mod run;
 mod text;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use detektor_runtime::telemetry;
+use detektor_runtime::{role, telemetry};
 
 use cli::{Cli, Command, LogFormat};
 
@@ -40,7 +41,19 @@ async fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     telemetry::init(format, &telemetry::filter_from_env())?;
     match cli.command {
         Command::Run(args) => return run::run(args).await,
-        Command::Events(args) => commands::read::events(args).await?,
+        Command::Dispatcher(told) => role::run(told).await.map_err(anyhow::Error::from_boxed)?,
+        Command::Detect(told) => role::run(told).await.map_err(anyhow::Error::from_boxed)?,
+        Command::Merge(told) => role::run(told).await.map_err(anyhow::Error::from_boxed)?,
+        Command::Balancer(told) => role::run(told).await.map_err(anyhow::Error::from_boxed)?,
+        Command::Events(args) => match args.print.wanted() {
+            Some(print) => commands::read::events(print).await?,
+            None => role::run(args.serve).await.map_err(anyhow::Error::from_boxed)?,
+        },
+        Command::Migrate(told) => commands::cluster::migrate(told).await?,
+        Command::Bucket(what) => commands::cluster::bucket(what).await?,
+        Command::Broker(what) => commands::cluster::broker(what).await?,
+        Command::Cameras(what) => commands::cluster::cameras(what).await?,
+        Command::Placement(args) => commands::cluster::placement(args).await?,
         Command::Detections(args) => commands::read::detections(args).await?,
         Command::Ledger(args) => commands::read::ledger(args).await?,
         Command::Replay(args) => commands::repair::replay(args).await?,

@@ -28,8 +28,10 @@ mod metrics;
 mod pace;
 pub mod publish;
 pub mod record;
+pub mod role;
 pub mod slicer;
 pub mod source;
+pub mod spec;
 pub mod spool;
 
 pub use camera::{CameraConfig, CameraReport};

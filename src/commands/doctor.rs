@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use detektor_backends::embedded::Embedded;
 use detektor_backends::store::StoreError;
+use detektor_detect::loading::try_engine;
 use detektor_dispatcher::source::{self, Item, OpenOptions, SourceUrl};
 use detektor_runtime::chain;
 
 use crate::cli::RunArgs;
 use crate::config::{self, Camera, Config};
-use crate::run::{load_model, try_engine};
 
 /// Less than this is soon full.
 const DISK_BYTES: u64 = 1 << 30;
@@ -83,11 +83,11 @@ fn disk(dir: &Path) -> Finding {
 }
 
 async fn model(config: &Config) -> Finding {
-    let model = load_model(config).map_err(|error| format!("{error:#}; see docs/models.md"))?;
+    let model = config.looking().load().map_err(|error| format!("{}; see docs/models.md", chain(&error)))?;
     let engine = config.engine;
     let started = Instant::now();
     let detector = tokio::task::spawn_blocking(move || try_engine(&model, engine)).await;
-    let id = detector.map_err(|error| error.to_string())?.map_err(|error| format!("{error:#}"))?;
+    let id = detector.map_err(|error| error.to_string())?.map_err(|error| chain(&error))?;
     Ok(format!("{} on {}, ready in {:.1} s", id.model, id.engine, started.elapsed().as_secs_f64()))
 }
 

@@ -1,5 +1,6 @@
 //! What each subcommand does.
 
+pub mod cluster;
 pub mod doctor;
 pub mod read;
 pub mod repair;

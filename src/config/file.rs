@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use detektor_contract::{CameraId, DetectPolicy, EventRules, KeepVideo, Label, Sampling, Score};
-use detektor_runtime::fields::{Fields, Form, Mistakes, boolean, exactly, fraction, list, parsed, text, whole, word};
+use detektor_dispatcher::spec::{CameraDefaults, CameraSpec, read_policy, read_rules};
+use detektor_runtime::fields::{Fields, Form, Mistakes, boolean, parsed, text, whole};
 
-use super::{Camera, CameraDefaults, Config};
+use super::Config;
 
 /// Reads the file at `path` into `config` and `defaults`, noting every mistake.
 pub fn apply_file(path: &Path, config: &mut Config, defaults: &mut CameraDefaults, mistakes: &mut Mistakes) {
@@ -32,46 +32,10 @@ fn apply(name: &str, content: &str, config: &mut Config, defaults: &mut CameraDe
     file.set(&mut config.token_file, "token_file", path().map(Some));
     file.set(&mut config.hole_wait, "hole_wait_ms", milliseconds(0));
     file.set(&mut config.drain, "drain_ms", milliseconds(100));
-    policy(file.section("detect"), &mut defaults.policy);
-    rules(file.section("events"), &mut defaults.rules);
-    file.sections("camera", |fields| config.cameras.extend(camera(fields, defaults)));
+    read_policy(file.section("detect"), &mut defaults.policy);
+    read_rules(file.section("events"), &mut defaults.rules);
+    file.sections("camera", |fields| config.cameras.extend(CameraSpec::read(fields, defaults)));
     file.finish();
-}
-
-fn camera(mut fields: Fields<'_>, defaults: &CameraDefaults) -> Option<Camera> {
-    let id = fields.need("name", parsed::<CameraId>("a camera's name"));
-    let url = fields.need("url", text());
-    let mut own = defaults.clone();
-    policy(fields.section("detect"), &mut own.policy);
-    rules(fields.section("events"), &mut own.rules);
-    let real_time = fields.take("real_time", boolean()).unwrap_or(false);
-    let passes = fields.take("loop", passes()).unwrap_or(Some(1));
-    let rtsp_udp = fields.take("rtsp_udp", boolean()).unwrap_or(false);
-    fields.finish();
-    Some(Camera { real_time, passes, rtsp_udp, ..Camera::new(id?, url?, &own) })
-}
-
-fn policy(mut fields: Fields<'_>, policy: &mut DetectPolicy) {
-    fields.set(&mut policy.sampling, "fps", sampling());
-    fields.set(&mut policy.gate, "gate", boolean());
-    fields.set(&mut policy.store_score, "store_score", score());
-    fields.set(&mut policy.labels, "labels", list(text().map(|name| Label::from(name.as_str()))));
-    fields.set(&mut policy.masks, "masks", list(mask()));
-    let keep = [("events", KeepVideo::Events), ("all", KeepVideo::All), ("none", KeepVideo::None)];
-    fields.set(&mut policy.keep_video, "keep_video", word(keep));
-    fields.set(&mut policy.max_age_ms, "max_age_ms", whole(1_000..=86_400_000).map(Some));
-    fields.finish();
-}
-
-fn rules(mut fields: Fields<'_>, rules: &mut EventRules) {
-    fields.set(&mut rules.report_score, "report_score", score());
-    fields.set(&mut rules.open_score, "open_score", score());
-    fields.set(&mut rules.open_looks, "open_looks", whole(1..=16));
-    fields.set(&mut rules.open_window, "open_window", whole(1..=16));
-    fields.set(&mut rules.lost_after_ms, "lost_after_ms", whole(100..=600_000));
-    fields.set(&mut rules.stationary_after_ms, "stationary_after_ms", whole(100..=3_600_000));
-    fields.set(&mut rules.stationary_misses, "stationary_misses", whole(1..=10_000));
-    fields.finish();
 }
 
 fn path() -> Form<PathBuf> {
@@ -83,31 +47,11 @@ fn milliseconds(least: u64) -> Form<Duration> {
     whole(least..=3_600_000).map(Duration::from_millis)
 }
 
-/// A score, from 0 to 1.
-pub fn score() -> Form<Score> {
-    fraction().map(|score| Score::from_f32(score as f32))
-}
-
-/// `detect.fps`.
-pub fn sampling() -> Form<Sampling> {
-    word([("all", Sampling::All)]).or(whole(1..=240).map(Sampling::PerSecond))
-}
-
-/// `loop`: how often to play; none for ever.
-fn passes() -> Form<Option<u64>> {
-    word([("forever", None)]).or(whole(1..=u64::from(u32::MAX)).map(Some))
-}
-
-/// A rectangle in fractions of the picture.
-fn mask() -> Form<[u16; 4]> {
-    exactly("[x, y, width, height], each from 0 to 1", fraction())
-        .map(|sides: [f64; 4]| sides.map(|side| (side * 10_000.0).round() as u16))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use detektor_contract::{DetectPolicy, EventRules, Sampling};
 
     fn read(content: &str) -> (Config, Mistakes) {
         let (mut config, mut defaults, mut mistakes) = Default::default();

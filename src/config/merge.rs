@@ -32,7 +32,7 @@ pub fn resolve(args: &RunArgs) -> Result<Config, ConfigError> {
     let wrong_in_file = !mistakes.0.is_empty();
     let others = config.mistakes().0.into_iter().filter(|mistake| !(wrong_in_file && mistake.field == "camera"));
     mistakes.0.extend(others);
-    mistakes.finish()?;
+    mistakes.finish().map_err(ConfigError)?;
     Ok(config)
 }
 

@@ -7,11 +7,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use detektor_contract::{CameraId, DetectPolicy, EventRules};
 use detektor_detect::engine::EngineKind;
+use detektor_detect::loading::Looking;
 use detektor_runtime::fields::Mistakes;
 
-pub use file::{apply_file, sampling, score};
+pub use detektor_dispatcher::spec::{CameraDefaults, CameraSpec as Camera, sampling, score};
+pub use detektor_runtime::role::InvalidConfig as ConfigError;
+
+pub use file::apply_file;
 pub use merge::resolve;
 
 /// Everything `detektor run` can be told. [`Config::default`] is the only place where defaults stand.
@@ -39,25 +42,6 @@ pub struct Config {
     pub cameras: Vec<Camera>,
 }
 
-/// One camera.
-#[derive(Clone, Debug)]
-pub struct Camera {
-    /// Its name.
-    pub id: CameraId,
-    /// Where it is: `rtsp://…`, `http://…`, `file:PATH` or a path.
-    pub url: String,
-    /// Play a file at its own speed instead of as fast as it can be taken.
-    pub real_time: bool,
-    /// How often to play a file; none goes on for ever.
-    pub passes: Option<u64>,
-    /// RTSP over UDP instead of TCP.
-    pub rtsp_udp: bool,
-    /// What to look at and keep.
-    pub policy: DetectPolicy,
-    /// When detections become events.
-    pub rules: EventRules,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -75,60 +59,26 @@ impl Default for Config {
     }
 }
 
-/// Settings that every camera has unless it says otherwise.
-#[derive(Clone, Debug, Default)]
-pub struct CameraDefaults {
-    /// What to look at and keep.
-    pub policy: DetectPolicy,
-    /// When detections become events.
-    pub rules: EventRules,
-}
-
-impl Camera {
-    /// A camera with everything else at its default.
-    pub fn new(id: CameraId, url: String, defaults: &CameraDefaults) -> Self {
-        let CameraDefaults { policy, rules } = defaults.clone();
-        Self { id, url, real_time: false, passes: Some(1), rtsp_udp: false, policy, rules }
-    }
-}
-
-/// A configuration that cannot be used, with everything that is wrong with it.
-#[derive(Debug, thiserror::Error)]
-#[error("the configuration has {} mistake{}:{}", .0.0.len(), if .0.0.len() == 1 { "" } else { "s" }, listed(.0))]
-pub struct ConfigError(pub Mistakes);
-
-impl From<Mistakes> for ConfigError {
-    fn from(mistakes: Mistakes) -> Self {
-        Self(mistakes)
-    }
-}
-
-fn listed(mistakes: &Mistakes) -> String {
-    mistakes.0.iter().map(|mistake| format!("\n  {mistake}")).collect()
-}
-
 impl Config {
+    /// What looks.
+    pub fn looking(&self) -> Looking {
+        Looking { model: self.model.clone(), engine: self.engine, workers: self.workers }
+    }
+
     /// Everything wrong with it that is not already wrong in the file: ranges and contradictions.
     pub fn mistakes(&self) -> Mistakes {
         let mut mistakes = Mistakes::default();
-        let mut say = |field: &str, problem: String| mistakes.add(field, problem);
         if self.cameras.is_empty() {
-            say("camera", "none given; add --camera NAME=URL, or [[camera]] to the configuration file".to_owned());
+            mistakes.add("camera", "none given; add --camera NAME=URL, or [[camera]] to the configuration file");
         }
         for (index, camera) in self.cameras.iter().enumerate() {
-            let field = format!("camera {}", camera.id);
             if self.cameras[..index].iter().any(|other| other.id == camera.id) {
-                say(&field, "given twice".to_owned());
+                mistakes.add(format!("camera {}", camera.id), "given twice");
             }
-            for problem in camera.policy.mistakes().iter().chain(&camera.rules.mistakes()) {
-                say(&field, problem.to_string());
-            }
-            if camera.passes == Some(0) {
-                say(&field, "loop: 0 plays nothing".to_owned());
-            }
+            camera.mistakes(&mut mistakes);
         }
         if self.workers == Some(0) {
-            say("workers", "0 does no work; leave it out for one a core".to_owned());
+            mistakes.add("workers", "0 does no work; leave it out for one a core");
         }
         let loopback = self.listen.ip().is_loopback();
         if !loopback && self.token_file.is_none() && !self.allow_unauthenticated {
@@ -136,7 +86,7 @@ impl Config {
                 "{} can be reached from other machines: set a token_file, or allow_unauthenticated = true",
                 self.listen
             );
-            say("listen", problem);
+            mistakes.add("listen", problem);
         }
         mistakes
     }
@@ -146,6 +96,7 @@ impl Config {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use detektor_contract::CameraId;
 
     #[test]
     fn defaults_lack_only_a_camera() {

@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::summary::{CameraSummary, LatencySummary, Summary, rounded};
-use super::{cameras, model, progress};
+use super::{cameras, progress};
 use crate::config::Config;
 
 /// One process needs no more.
@@ -81,7 +81,7 @@ impl App {
             api.watch(&check).await;
             Ok::<(), Infallible>(())
         });
-        let detect = model::detect(&config, data.bucket(), &metrics).await?;
+        let detect = config.looking().start(data.bucket(), &metrics).await?;
         let hosts = Hosts { queues: &queues, metrics: &metrics, health: &health, config: &config };
         hosts.add(&mut supervisor, "detect", QUEUES[0], 1, detect.handler())?;
 
@@ -195,7 +195,7 @@ impl Hosts<'_> {
         batch_max: u32,
         handler: impl Handler,
     ) -> anyhow::Result<()> {
-        let permits = if queue == QUEUES[0] { model::workers(self.config) as u32 + 1 } else { 1 };
+        let permits = if queue == QUEUES[0] { self.config.looking().workers() as u32 + 1 } else { 1 };
         let config = HostConfig {
             permits,
             batch_max,

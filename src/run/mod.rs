@@ -2,7 +2,6 @@
 
 mod app;
 mod cameras;
-mod model;
 pub mod progress;
 mod summary;
 
@@ -10,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use detektor_dispatcher::CameraReport;
-use tokio::signal::unix::{SignalKind, signal};
+use detektor_runtime::role::stop_on_signals;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::RunArgs;
@@ -18,7 +17,6 @@ use crate::config;
 use app::App;
 
 pub use app::PARTITION;
-pub use model::{load_model, try_engine};
 
 /// A source failed.
 const EXIT_SOURCE: u8 = 2;
@@ -27,7 +25,7 @@ const EXIT_SOURCE: u8 = 2;
 pub async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let config = config::resolve(&args)?;
     let shutdown = CancellationToken::new();
-    stop_on_signals(shutdown.clone())?;
+    stop_on_signals(shutdown.clone()).context("cannot listen for signals")?;
     let app = App::build(config, args.until_done, shutdown).await?;
     eprintln!("detektor: the page is at http://{}/", app.address());
     let (summary, reports) = app.run(args.json).await?;
@@ -44,25 +42,4 @@ fn say_failures(reports: &[CameraReport]) {
             eprintln!("detektor: camera {}: {error}", report.camera);
         }
     }
-}
-
-/// The first SIGTERM or SIGINT begins the drain; a second one ends the process as it is.
-fn stop_on_signals(shutdown: CancellationToken) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    // Lives as long as the process, which it may have to end.
-    tokio::spawn(async move {
-        for first in [true, false] {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if first {
-                tracing::info!("stopping: finishing what is in flight; again to stop at once");
-                shutdown.cancel();
-            }
-        }
-        std::process::exit(130);
-    });
-    Ok(())
 }

@@ -4,6 +4,8 @@
 //! an object means, but for [`epochs`], a number that the store gives and the bucket keeps, and for the kinds of objects, which are
 //! kept for a time of their own ([`s3::setup`]) and told of or not ([`notify`]).
 
+pub mod around;
+pub mod breaker;
 pub mod bucket;
 mod columns;
 #[cfg(any(test, feature = "test-support"))]

@@ -12,6 +12,7 @@ mod link;
 pub(crate) mod management;
 mod message;
 mod publisher;
+mod setup;
 pub mod topology;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use self::consumer::RabbitConsumer;
 use self::link::Link;
 use self::management::Management;
 use self::publisher::Publisher;
+pub use self::setup::set_policies;
 use crate::queue::{Consumer, Depth, Message, QueueError, Queues};
 
 /// Where a broker is, and how to reach it.

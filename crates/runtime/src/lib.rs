@@ -15,6 +15,7 @@ pub mod host;
 pub mod http;
 pub mod metrics;
 pub mod retry;
+pub mod role;
 pub mod task;
 pub mod telemetry;
 

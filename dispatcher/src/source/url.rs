@@ -72,6 +72,18 @@ impl SourceUrl {
         Url::parse(self.expose()).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
     }
 
+    /// The same place, as `user` with `password`: instead of those that it names, if it does.
+    ///
+    /// # Errors
+    /// Where it is a file, which nobody logs in to.
+    pub fn with_credentials(&self, user: &str, password: &str) -> Result<Self, InvalidUrl> {
+        let bad = |reason: &str| InvalidUrl::Malformed { scheme: "file".to_owned(), reason: reason.to_owned() };
+        let mut url = Url::parse(self.expose()).map_err(|_| bad("a file takes no user and password"))?;
+        let set = url.set_username(user).and_then(|()| url.set_password(Some(password)));
+        set.map_err(|()| bad("a file takes no user and password"))?;
+        url.as_str().parse()
+    }
+
     pub(crate) fn kind(&self) -> &Kind {
         &self.kind
     }

@@ -4,6 +4,7 @@
 //! - [`gate`]: whether there is anything to look at; [`picture`] and [`letterbox`]: from planes to a model's input.
 //! - [`model`] and [`engine`]: what looks; [`snapshot`]: frames worth keeping.
 //! - [`worker`] does all of this for one segment on a thread of its own; [`handler`] is the function.
+//! - [`loading`] starts it as it was told to be; [`role`] is the function as a process of its own.
 //!
 //! Invariant: what becomes of a segment depends on its job, its video and the engine, and on nothing before it.
 
@@ -13,9 +14,11 @@ mod error;
 pub mod gate;
 pub mod handler;
 pub mod letterbox;
+pub mod loading;
 mod metrics;
 pub mod model;
 pub mod picture;
+pub mod role;
 pub mod segment;
 pub mod snapshot;
 pub mod worker;

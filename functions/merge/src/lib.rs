@@ -5,6 +5,7 @@
 //! - [`EventObjects`]: writes closed events to the bucket, as the store's outbox says.
 //! - [`InFlight`]: removes the video of jobs that are through.
 //! - [`DeadLetters`]: keeps what failed for good and gives its sequence number a tombstone; [`replay`] tries it again.
+//! - [`role`]: all of this as a process of its own.
 //! - [`reindex`]: makes the event store anew from the outcome log.
 //!
 //! Invariant: all that settles what a camera's events are is in `detektor_contract::fold`. This crate decides only when to
@@ -21,6 +22,7 @@ mod numbers;
 mod objects;
 mod reindex;
 mod replay;
+pub mod role;
 
 pub use dead::DeadLetters;
 pub use error::MergeError;

@@ -3,17 +3,21 @@
 //! A [`Plan`] says which call fails and when; wrappers ask it around every call. A call that fails *after* its effect is
 //! what a lost answer looks like: the work is done, and the caller does not know.
 
-mod bucket;
-mod coordination;
-mod queues;
-mod store;
-
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use bucket::FailingBucket;
-pub use coordination::FailingCoordination;
-pub use queues::FailingQueues;
-pub use store::FailingStore;
+use async_trait::async_trait;
+
+use crate::around::{Around, AroundBucket, AroundCoordination, AroundQueues, AroundStore, Away};
+use crate::queue::{Consumer, Delivery, QueueError, Settle};
+
+/// A bucket under a plan.
+pub type FailingBucket = AroundBucket<Plan>;
+/// A coordination under a plan.
+pub type FailingCoordination = AroundCoordination<Plan>;
+/// Queues under a plan.
+pub type FailingQueues = AroundQueues<Plan>;
+/// An event store under a plan.
+pub type FailingStore = AroundStore<Plan>;
 
 /// Whether a call that fails has had its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,20 +99,39 @@ impl Plan {
         }
         failing
     }
+}
 
-    /// Makes a call under the plan.
-    async fn around<T, E>(
+#[async_trait]
+impl Around for Plan {
+    async fn call<T: Send, E: Away>(
         &self,
         call: &'static str,
-        error: impl Fn(OnPurpose) -> E,
-        made: impl Future<Output = Result<T, E>>,
+        made: impl Future<Output = Result<T, E>> + Send,
     ) -> Result<T, E> {
         match self.next(call) {
             None => made.await,
-            Some(Moment::Before) => Err(error(OnPurpose(call))),
+            Some(Moment::Before) => Err(E::away(OnPurpose(call).into())),
             Some(Moment::After) => {
                 made.await?;
-                Err(error(OnPurpose(call)))
+                Err(E::away(OnPurpose(call).into()))
+            }
+        }
+    }
+
+    fn admit<E: Away>(&self, call: &'static str) -> Result<(), E> {
+        self.next(call).map_or(Ok(()), |_| Err(E::away(OnPurpose(call).into())))
+    }
+
+    /// One that fails after its effect has given the delivery back.
+    async fn receive(&self, consumer: &dyn Consumer) -> Result<Delivery, QueueError> {
+        let failed = || Err(QueueError::away(OnPurpose("receive").into()));
+        match self.next("receive") {
+            None => consumer.receive().await,
+            Some(Moment::Before) => failed(),
+            Some(Moment::After) => {
+                let lost = consumer.receive().await?;
+                consumer.settle(lost.tag, Settle::Requeue).await?;
+                failed()
             }
         }
     }

@@ -15,6 +15,7 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub(super) struct Management {
     client: reqwest::Client,
     queues_url: String,
+    policies_url: String,
     user: String,
     password: SecretFile,
 }
@@ -35,9 +36,18 @@ impl Management {
         Ok(Self {
             client: client(options.ca_file.as_ref())?,
             queues_url: format!("{}/api/queues/{vhost}", options.management_url.trim_end_matches('/')),
+            policies_url: format!("{}/api/policies/{vhost}", options.management_url.trim_end_matches('/')),
             user: options.user.clone(),
             password: SecretFile::new(&options.password_file),
         })
+    }
+
+    pub(super) async fn put_policy(&self, name: &str, policy: &serde_json::Value) -> Result<(), QueueError> {
+        let failed = |error: reqwest::Error| unavailable(format!("setting the policy {name}"), error.without_url());
+        let password = self.password.read().map_err(|error| unavailable("reading the broker's password", error))?;
+        let put = self.client.put(format!("{}/{name}", self.policies_url)).basic_auth(&self.user, Some(&*password));
+        let answer = put.json(policy).send().await.and_then(reqwest::Response::error_for_status);
+        answer.map(drop).map_err(failed)
     }
 
     pub(super) async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {

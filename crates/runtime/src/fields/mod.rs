@@ -4,6 +4,7 @@
 //! environment variable: both understand, and refuse, the same.
 
 mod form;
+pub mod settings;
 
 use std::fmt::{self, Display};
 

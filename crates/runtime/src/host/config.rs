@@ -57,6 +57,14 @@ impl HostConfig {
         }
     }
 
+    /// With deadlines that a drain of this length covers: held work fits it, with a fifth to spare.
+    #[must_use]
+    pub fn drained_within(mut self, drain: Duration) -> Self {
+        self.drain_deadline = drain;
+        self.deadline = (drain * 4 / 5).saturating_sub(self.batch_linger);
+        self
+    }
+
     /// How many messages may be held unsettled: what the permits can work on.
     pub(super) fn prefetch(&self) -> u32 {
         self.permits.saturating_mul(self.batch_max)

@@ -7,7 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Every check of a process. Cheap to clone; clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
-    checks: Arc<Mutex<BTreeMap<String, Option<String>>>>,
+    checks: Arc<Mutex<BTreeMap<String, State>>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Passes,
+    /// Worth knowing, and no reason to be taken out of service.
+    Noted(String),
+    Fails(String),
 }
 
 /// One part's check. Dropping it leaves the last word said.
@@ -39,23 +47,25 @@ impl Health {
 
     /// Whether every check passes.
     pub fn is_ready(&self) -> bool {
-        self.lock().values().all(Option::is_none)
+        self.lock().values().all(|state| !matches!(state, State::Fails(_)))
     }
 
     pub(super) fn report(&self) -> Report {
         let checks = self.lock();
         let mut lines = String::new();
-        for (name, failure) in &*checks {
+        for (name, state) in &*checks {
             // Writing to a String cannot fail.
-            let _ = match failure {
-                None => writeln!(lines, "[+]{name} ok"),
-                Some(reason) => writeln!(lines, "[-]{name} failed: {reason}"),
+            let _ = match state {
+                State::Passes => writeln!(lines, "[+]{name} ok"),
+                State::Noted(note) => writeln!(lines, "[~]{name}: {note}"),
+                State::Fails(reason) => writeln!(lines, "[-]{name} failed: {reason}"),
             };
         }
-        Report { ready: checks.values().all(Option::is_none), lines }
+        drop(checks);
+        Report { ready: self.is_ready(), lines }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Option<String>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,15 +73,20 @@ impl Health {
 impl Check {
     /// All is well.
     pub fn pass(&self) {
-        self.set(None);
+        self.set(State::Passes);
     }
 
     /// It is not, for a reason in a line for people, without secrets.
     pub fn fail(&self, reason: impl Into<String>) {
-        self.set(Some(reason.into()));
+        self.set(State::Fails(reason.into()));
     }
 
-    fn set(&self, failure: Option<String>) {
-        self.health.lock().insert(self.name.clone(), failure);
+    /// Something is worth knowing that does not keep this process from its work.
+    pub fn note(&self, note: impl Into<String>) {
+        self.set(State::Noted(note.into()));
+    }
+
+    fn set(&self, state: State) {
+        self.health.lock().insert(self.name.clone(), state);
     }
 }

@@ -1,0 +1,163 @@
+//! The dispatcher as a process of its own: runs the cameras that the balancer places on it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use detektor_backends::coordination::{Member, WantedCamera};
+use detektor_runtime::chain;
+use detektor_runtime::fields::settings::{Settings, Visitor};
+use detektor_runtime::fields::{Form, Mistakes, text, whole};
+use detektor_runtime::role::{Broker, BucketSettings, Configured, Connected, Database, Process, ProcessSettings, Role};
+use detektor_runtime::task::BoxError;
+
+use crate::distributed::AgentConfig;
+use crate::spec::parse_spec;
+use crate::{CameraConfig, Dispatcher, DispatcherConfig};
+
+/// The dispatcher role, as it is told to be.
+#[derive(Clone, Debug, Default)]
+pub struct DispatcherRole {
+    rabbitmq: Broker,
+    s3: BucketSettings,
+    postgres: Database,
+    own: Own,
+}
+
+#[derive(Clone, Debug)]
+struct Own {
+    process: ProcessSettings,
+    name: String,
+    beat: Duration,
+    ttl: Duration,
+    spool_dir: Option<PathBuf>,
+    spool_bytes: u64,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        let (agent, dispatcher) = (AgentConfig::new(member(host())), DispatcherConfig::default());
+        Self {
+            process: ProcessSettings::default(),
+            name: agent.member.name,
+            beat: agent.beat,
+            ttl: agent.ttl,
+            spool_dir: dispatcher.spool_dir,
+            spool_bytes: dispatcher.spool_bytes,
+        }
+    }
+}
+
+/// What Kubernetes calls a pod.
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
+fn member(name: String) -> Member {
+    Member { name, incarnation: fastrand::u64(..) >> 11 }
+}
+
+/// A name among those of its role.
+fn member_name() -> Form<String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    text().filter("letters, digits, '.', '_' and '-'", move |name| name.len() <= 128 && name.chars().all(allowed))
+}
+
+impl Settings for DispatcherRole {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        visitor.section("rabbitmq", &mut self.rabbitmq);
+        visitor.section("s3", &mut self.s3);
+        visitor.section("postgres", &mut self.postgres);
+        visitor.section(Self::SECTION, &mut self.own);
+    }
+}
+
+impl Settings for Own {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        self.process.visit(visitor);
+        let milliseconds = || whole(100..=600_000).map(Duration::from_millis);
+        visitor.field("name", &mut self.name, member_name(), "What it is called: no two dispatchers have one name.");
+        visitor.field(
+            "beat_ms",
+            &mut self.beat,
+            milliseconds(),
+            "How often it says that it lives, and looks what is new.",
+        );
+        visitor.field(
+            "ttl_ms",
+            &mut self.ttl,
+            milliseconds(),
+            "Without a sign of life for so long, others take its cameras over. The same for all dispatchers.",
+        );
+        visitor.field(
+            "spool_dir",
+            &mut self.spool_dir,
+            text().map(|path| Some(path.into())),
+            "A folder of its own for what cannot be published while the broker is away; without one that is lost.",
+        );
+        visitor.field(
+            "spool_bytes",
+            &mut self.spool_bytes,
+            whole(1..=i64::MAX as u64),
+            "The most bytes that it holds.",
+        );
+    }
+}
+
+impl DispatcherRole {
+    fn agent(&self) -> AgentConfig {
+        let Own { process, name, beat, ttl, .. } = &self.own;
+        // Others may take over for half of the drain; the rest is for what has to be published then.
+        AgentConfig { beat: *beat, ttl: *ttl, hand_over: process.drain / 2, ..AgentConfig::new(member(name.clone())) }
+    }
+
+    fn dispatcher(&self) -> DispatcherConfig {
+        let Own { process, spool_dir, spool_bytes, .. } = &self.own;
+        DispatcherConfig {
+            drain: process.drain / 2,
+            spool_dir: spool_dir.clone(),
+            spool_bytes: *spool_bytes,
+            ..DispatcherConfig::default()
+        }
+    }
+}
+
+impl Configured for DispatcherRole {
+    const SECTION: &'static str = "dispatcher";
+
+    fn mistakes(&self, mistakes: &mut Mistakes) {
+        self.rabbitmq.mistakes(mistakes);
+        self.s3.mistakes(mistakes);
+        self.postgres.mistakes(mistakes);
+        for mistake in self.agent().mistakes() {
+            mistakes.add(Self::SECTION, mistake);
+        }
+        for mistake in self.dispatcher().mistakes().0 {
+            mistakes.add(format!("{}.{}", Self::SECTION, mistake.field), mistake.problem);
+        }
+    }
+}
+
+impl Role for DispatcherRole {
+    const ABOUT: &'static str = "Slice cameras into segment jobs. Runs as many times as there are cameras for.";
+
+    fn process(&self) -> ProcessSettings {
+        self.own.process.clone()
+    }
+
+    async fn start(self, process: &mut Process) -> Result<(), BoxError> {
+        let Connected { store, coordination } = self.postgres.connect(process).await?;
+        let bucket = self.s3.open(process).await?;
+        let queues = self.rabbitmq.connect(process).await?;
+        let dispatcher = Dispatcher::new(self.dispatcher(), queues, bucket, store, &process.metrics).await?;
+        let (agent, stop) = (self.agent(), process.shutdown());
+        let running = async move { dispatcher.run_placed(agent, coordination, Arc::new(read), stop).await };
+        process.supervisor.service(Self::SECTION, running);
+        Ok(())
+    }
+}
+
+fn read(wanted: &WantedCamera) -> Result<CameraConfig, String> {
+    let spec = parse_spec(&wanted.spec).map_err(|mistakes| mistakes.to_string())?;
+    spec.config(0).map_err(|error| chain(&error))
+}

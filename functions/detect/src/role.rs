@@ -1,0 +1,102 @@
+//! The detect function as a process of its own: jobs from `detect.NN`, outcomes to `merge.NN`, objects in the bucket. It
+//! needs no database.
+
+use detektor_contract::names::{Queue, Work};
+use detektor_runtime::fields::settings::{Settings, Shown, Visitor};
+use detektor_runtime::fields::{Mistakes, parsed, text, whole};
+use detektor_runtime::role::{Broker, BucketSettings, Configured, Process, ProcessSettings, Role};
+use detektor_runtime::task::BoxError;
+use detektor_runtime::{Host, HostConfig};
+
+use crate::engine::EngineKind;
+use crate::loading::Looking;
+
+/// The detect role, as it is told to be.
+#[derive(Clone, Debug, Default)]
+pub struct DetectRole {
+    rabbitmq: Broker,
+    s3: BucketSettings,
+    own: Own,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Own {
+    process: ProcessSettings,
+    looking: Looking,
+}
+
+impl Settings for DetectRole {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        visitor.section("rabbitmq", &mut self.rabbitmq);
+        visitor.section("s3", &mut self.s3);
+        visitor.section(Self::SECTION, &mut self.own);
+    }
+}
+
+impl Settings for Own {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        self.process.visit(visitor);
+        let Looking { model, engine, workers } = &mut self.looking;
+        visitor.field(
+            "model",
+            model,
+            text().map(|path| Some(path.into())),
+            "A model's manifest, or its .onnx file with the manifest beside it; without one the bundled EfficientDet-Lite0.",
+        );
+        visitor.field(
+            "engine",
+            engine,
+            parsed("tract or ort"),
+            "What runs it: tract is pure Rust, ort is ONNX Runtime.",
+        );
+        visitor.field(
+            "workers",
+            workers,
+            whole(1..=1024).map(Some),
+            "Threads that decode and look; without a number one a core.",
+        );
+    }
+}
+
+impl Configured for DetectRole {
+    const SECTION: &'static str = "detect";
+
+    fn mistakes(&self, mistakes: &mut Mistakes) {
+        self.rabbitmq.mistakes(mistakes);
+        self.s3.mistakes(mistakes);
+    }
+}
+
+impl Role for DetectRole {
+    const ABOUT: &'static str = "Look at segments: jobs in, outcomes out. Runs as many times as there is work for.";
+
+    fn process(&self) -> ProcessSettings {
+        self.own.process.clone()
+    }
+
+    async fn start(self, process: &mut Process) -> Result<(), BoxError> {
+        let bucket = self.s3.open(process).await?;
+        let queues = self.rabbitmq.connect(process).await?;
+        let detect = self.own.looking.start(bucket, &process.metrics).await?;
+        let jobs = (0..self.rabbitmq.partitions).map(|partition| Queue::Work(Work::Detect, partition));
+        let config = HostConfig {
+            // One more than there are workers: its video is fetched while they look.
+            permits: self.own.looking.workers() as u32 + 1,
+            ..HostConfig::new(jobs.collect()).drained_within(process.drain)
+        };
+        let host = Host::new(Self::SECTION, detect.handler(), queues, config, &process.metrics, &process.health)?;
+        let stop = process.shutdown();
+        process.supervisor.service(Self::SECTION, async move {
+            let ended = host.run(stop).await;
+            detect.shutdown().await;
+            ended.map(drop)
+        });
+        Ok(())
+    }
+}
+
+impl Shown for EngineKind {
+    fn shown(&self) -> Option<String> {
+        Some(self.name().to_owned())
+    }
+}

@@ -1,0 +1,91 @@
+//! The events API as a process of its own: reads the database and the bucket.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+
+use detektor_backends::secret::SecretFile;
+use detektor_runtime::fields::settings::{Settings, Visitor};
+use detektor_runtime::fields::{Form, Mistakes, text};
+use detektor_runtime::role::{BucketSettings, Configured, Database, Process, ProcessSettings, Role};
+use detektor_runtime::task::BoxError;
+
+use crate::{Api, Options, Tokens, router};
+
+/// The events role, as it is told to be.
+#[derive(Clone, Debug, Default)]
+pub struct EventsRole {
+    s3: BucketSettings,
+    postgres: Database,
+    own: Own,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Own {
+    process: ProcessSettings,
+    token_file: Option<PathBuf>,
+    admin_token_file: Option<PathBuf>,
+}
+
+impl Settings for EventsRole {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        visitor.section("s3", &mut self.s3);
+        visitor.section("postgres", &mut self.postgres);
+        visitor.section(Self::SECTION, &mut self.own);
+    }
+}
+
+impl Settings for Own {
+    fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        self.process.visit(visitor);
+        let path = || -> Form<Option<PathBuf>> { text().map(|text| Some(text.into())) };
+        visitor.field(
+            "token_file",
+            &mut self.token_file,
+            path(),
+            "A file that holds the token readers must show; needed to listen beyond loopback.",
+        );
+        visitor.field(
+            "admin_token_file",
+            &mut self.admin_token_file,
+            path(),
+            "A file that holds the token for what changes something.",
+        );
+    }
+}
+
+impl Configured for EventsRole {
+    const SECTION: &'static str = "events";
+
+    fn mistakes(&self, mistakes: &mut Mistakes) {
+        self.s3.mistakes(mistakes);
+        self.postgres.mistakes(mistakes);
+    }
+}
+
+impl Role for EventsRole {
+    const ABOUT: &'static str = "Serve events: REST, a resumable stream and the web page.";
+
+    fn process(&self) -> ProcessSettings {
+        // Who must show a token is authenticated.
+        let open = self.own.process.allow_unauthenticated || self.own.token_file.is_some();
+        ProcessSettings { allow_unauthenticated: open, ..self.own.process.clone() }
+    }
+
+    async fn start(self, process: &mut Process) -> Result<(), BoxError> {
+        let read = |path: &Option<PathBuf>| path.as_ref().map(|path| SecretFile::new(path).read()).transpose();
+        let (token, admin) = (read(&self.own.token_file)?, read(&self.own.admin_token_file)?);
+        let tokens = Tokens::new(token.as_deref().map(String::as_str), admin.as_deref().map(String::as_str));
+        let allow_unauthenticated = self.own.process.allow_unauthenticated;
+        let options = Options { tokens, allow_unauthenticated, ..Options::default() };
+        let store = self.postgres.connect(process).await?.store;
+        let bucket = self.s3.open(process).await?;
+        let api = Api::new(store, bucket, options, &process.metrics, process.shutdown())?;
+        process.serve(router(api.clone()));
+        let check = process.health.check(Self::SECTION);
+        process.supervisor.service(Self::SECTION, async move {
+            api.watch(&check).await;
+            Ok::<(), Infallible>(())
+        });
+        Ok(())
+    }
+}

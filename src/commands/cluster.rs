@@ -1,0 +1,154 @@
+//! Tools for a deployment on RabbitMQ, S3 and Postgres: `migrate`, `bucket`, `broker`, `cameras`, `placement`.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use anyhow::Context;
+use detektor_backends::coordination::Coordination;
+use detektor_backends::postgres::Postgres;
+use detektor_backends::rabbitmq;
+use detektor_backends::s3::S3Bucket;
+use detektor_backends::s3::setup::Setup;
+use detektor_contract::CameraId;
+use detektor_dispatcher::spec::CameraFile;
+use detektor_runtime::fields::Mistakes;
+use detektor_runtime::role::{InvalidConfig, Servers, Told};
+use serde_json::json;
+
+use crate::cli::{BrokerCommand, BucketCommand, CamerasCommand, PlacementArgs};
+
+/// The most that a queue holds before it refuses, in bytes.
+const QUEUE_BYTES: u64 = 4 << 30;
+
+/// Brings the database's tables up to date.
+pub async fn migrate(told: Told<Servers>) -> anyhow::Result<()> {
+    let servers = checked(told, |servers, mistakes| servers.postgres.mistakes(mistakes))?;
+    Postgres::migrate(&servers.postgres.options()).await.context("bringing the tables up to date")?;
+    println!("the tables are up to date");
+    Ok(())
+}
+
+/// Sets the bucket up.
+pub async fn bucket(BucketCommand::Setup { keep, notify, servers }: BucketCommand) -> anyhow::Result<()> {
+    let servers = checked(servers, |servers, mistakes| servers.s3.mistakes(mistakes))?;
+    let setup = Setup { days: keep.into_iter().collect(), notify: notify.into_iter().collect() };
+    let changes = S3Bucket::new(&servers.s3.options()).await?.set_up(&setup).await?;
+    for change in &changes {
+        println!("{change}");
+    }
+    if changes.is_empty() {
+        println!("the bucket {} is as it is to be", servers.s3.bucket);
+    }
+    Ok(())
+}
+
+/// Sets the broker up.
+pub async fn broker(BrokerCommand::Setup { servers }: BrokerCommand) -> anyhow::Result<()> {
+    let servers = checked(servers, |servers, mistakes| servers.rabbitmq.mistakes(mistakes))?;
+    for policy in rabbitmq::set_policies(&servers.rabbitmq.options(), QUEUE_BYTES).await? {
+        println!("policy {policy} is set");
+    }
+    Ok(())
+}
+
+/// Says which cameras are wanted, or shows them.
+pub async fn cameras(what: CamerasCommand) -> anyhow::Result<()> {
+    match what {
+        CamerasCommand::Apply { file, prune, servers } => apply(&file, prune, servers).await,
+        CamerasCommand::List { servers } => {
+            let coordination = coordination(servers).await?;
+            let mut out = std::io::stdout().lock();
+            for camera in coordination.wanted().await? {
+                writeln!(out, "{}", camera.spec)?;
+            }
+            Ok(())
+        }
+        CamerasCommand::Remove { names, servers } => {
+            let coordination = coordination(servers).await?;
+            let known: BTreeSet<CameraId> = coordination.wanted().await?.into_iter().map(|camera| camera.id).collect();
+            if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+                anyhow::bail!("no camera {unknown}; `detektor cameras list` shows those that are wanted");
+            }
+            let changes: Vec<_> = names.into_iter().map(|name| (name, None)).collect();
+            let changed = coordination.want(&changes).await?;
+            println!("{} removed", listed(&changed));
+            Ok(())
+        }
+    }
+}
+
+async fn apply(file: &Path, prune: bool, servers: Told<Servers>) -> anyhow::Result<()> {
+    let text = match file.as_os_str() == "-" {
+        true => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
+            text
+        }
+        false => std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?,
+    };
+    let cameras = CameraFile::parse(&file.display().to_string(), &text).map_err(InvalidConfig)?.cameras;
+    let coordination = coordination(servers).await?;
+    let mut changes: Vec<(CameraId, Option<String>)> = Vec::new();
+    if prune {
+        let kept: BTreeSet<&CameraId> = cameras.iter().map(|(id, _)| id).collect();
+        let wanted = coordination.wanted().await?;
+        changes.extend(wanted.into_iter().filter(|camera| !kept.contains(&camera.id)).map(|camera| (camera.id, None)));
+    }
+    let removed = changes.len();
+    changes.extend(cameras.into_iter().map(|(id, spec)| (id, Some(spec))));
+    let changed = coordination.want(&changes).await?;
+    println!(
+        "{} cameras are wanted as the file says: {} changed, {removed} removed",
+        changes.len() - removed,
+        changed.len().saturating_sub(removed)
+    );
+    Ok(())
+}
+
+/// Shows where cameras are.
+pub async fn placement(args: PlacementArgs) -> anyhow::Result<()> {
+    let coordination = coordination(args.servers).await?;
+    if let Some(partitions) = args.partitions {
+        coordination.set_partitions(partitions).await?;
+    }
+    let placement = coordination.placement().await?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let object = json!({
+            "revision": placement.revision,
+            "partitions": placement.partitions,
+            "cameras": placement.cameras,
+        });
+        writeln!(out, "{object}")?;
+        return Ok(());
+    }
+    for camera in &placement.cameras {
+        let dispatcher = camera.dispatcher.as_deref().unwrap_or("nobody");
+        let (name, cost) = (camera.camera.as_str(), f64::from(camera.cost_millis) / 1000.0);
+        writeln!(
+            out,
+            "{name:24} {dispatcher:20} partition {:2}  {cost:.3} cores  {}",
+            camera.partition, camera.reason
+        )?;
+    }
+    Ok(())
+}
+
+async fn coordination(told: Told<Servers>) -> anyhow::Result<std::sync::Arc<dyn Coordination>> {
+    let servers = checked(told, |servers, mistakes| servers.postgres.mistakes(mistakes))?;
+    Ok(Postgres::open(&servers.postgres.options()).await.context("the database")?.coordination())
+}
+
+/// The servers as they were told, those that are used checked.
+fn checked(told: Told<Servers>, check: impl Fn(&Servers, &mut Mistakes)) -> anyhow::Result<Servers> {
+    let servers = told.resolve()?;
+    let mut mistakes = Mistakes::default();
+    check(&servers, &mut mistakes);
+    mistakes.finish().map_err(InvalidConfig)?;
+    Ok(servers)
+}
+
+fn listed(cameras: &[CameraId]) -> String {
+    cameras.iter().map(CameraId::as_str).collect::<Vec<_>>().join(", ")
+}
