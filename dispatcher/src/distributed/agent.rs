@@ -18,7 +18,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use detektor_backends::coordination::{CameraSeen, Coordination, Lease, LeaseName, Load, Member, Sight, WantedCamera};
 use detektor_contract::{CameraId, EndReason, Epoch};
@@ -29,60 +28,15 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::cameras::{Cameras, Duty, Ended, Manner, Order, Stop};
-use super::{Claim, InvalidTiming, UnixMillis, Watch, system_millis};
+use super::{Claim, InvalidTiming, Watch};
 
+mod config;
 mod costs;
 #[cfg(test)]
 mod tests;
 
+pub use config::{AgentConfig, AgentError};
 use costs::Costs;
-
-/// How an agent works.
-#[derive(Clone)]
-pub struct AgentConfig {
-    /// Who it is.
-    pub member: Member,
-    /// How often it says that it lives, and looks.
-    pub beat: Duration,
-    /// Without a sign of life for so long, another dispatcher is dead.
-    pub ttl: Duration,
-    /// At shutdown, so long others may take over what runs here, before it is stopped.
-    pub hand_over: Duration,
-    /// What a camera that ended by a mistake of ours waits for before it is started again.
-    pub pause: Duration,
-    /// The clock, for epochs.
-    pub now_ms: UnixMillis,
-}
-
-impl AgentConfig {
-    /// As it is without further ado.
-    pub fn new(member: Member) -> Self {
-        Self {
-            member,
-            beat: Duration::from_secs(1),
-            ttl: Duration::from_secs(5),
-            hand_over: Duration::from_secs(15),
-            pause: Duration::from_secs(10),
-            now_ms: system_millis(),
-        }
-    }
-
-    /// Every mistake.
-    pub fn mistakes(&self) -> Vec<InvalidTiming> {
-        InvalidTiming::of("beat", self.beat, self.ttl)
-    }
-}
-
-/// Why an agent does not run, or ended before it was told to.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AgentError {
-    /// It is told something that cannot be: every mistake.
-    #[error("the agent's configuration: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Config(Vec<InvalidTiming>),
-    /// Its name has a new bearer.
-    #[error("another process runs as dispatcher {0:?}: this one stops; give each its own name")]
-    Ousted(String),
-}
 
 /// Runs the cameras that are placed on one dispatcher.
 pub struct Agent {

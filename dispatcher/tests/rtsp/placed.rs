@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use detektor_backends::coordination::{Coordination, LeaseName};
 use detektor_backends::store::CameraState;
-use detektor_contract::{CameraId, EndReason, Marker};
+use detektor_contract::{CameraId, EndReason, GapCause, Marker};
 
 use crate::site::Site;
 use crate::support::{Server, log};
@@ -25,7 +25,10 @@ async fn moves(words: &str) -> Site {
     let lease = site.database.lease(&LeaseName::Camera(camera)).await.unwrap().unwrap();
     assert_eq!((lease.holder.unwrap().name.as_str(), lease.epoch), ("d2", second));
     let ends = site.markers(first);
-    assert!(matches!(ends[..], [Marker::EndOfEpoch { reason: EndReason::HandedOver, .. }]), "{ends:?}");
+    let [before @ .., Marker::EndOfEpoch { reason: EndReason::HandedOver, .. }] = &ends[..] else { panic!("{ends:?}") };
+    // A server that is short of time may lose packets of its own; nothing else is missing.
+    let lost = |marker: &Marker| matches!(marker, Marker::Gap { cause: GapCause::PacketLoss, .. });
+    assert!(before.iter().all(lost), "{ends:?}");
     assert!(site.jobs(first).iter().all(|(partition, _)| *partition == 0));
     assert!(site.jobs(second).iter().all(|(partition, _)| *partition == 1));
     let state = site.embedded.store().cameras().await.unwrap().remove(0).state;

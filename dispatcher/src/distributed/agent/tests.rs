@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::time::Duration;
+
 use detektor_backends::failing::Moment;
 use proptest::prelude::*;
 use serde_json::json;
