@@ -56,6 +56,10 @@ stack *args: build _servers
 chaos *args: build _servers
     scripts/chaos/chaos.py {{ detektor }} --footage samples/driveway.mov {{ args }}
 
+# 100 SIGTERMs of detect workers under full load: nothing delivered twice, nothing failed, each gone in time.
+drain *args: build _servers
+    scripts/chaos/drain.py {{ detektor }} --footage samples/driveway.mov {{ args }}
+
 # Leases and merge locks under 50 workers with kills and clock jumps: no race, no deadlock.
 locks *args: _servers
     cargo run --release -p detektor-backends --features test-support --example locks -- {{ args }}
