@@ -9,7 +9,7 @@ use detektor_dispatcher::distributed::{Balancer, BalancerConfig};
 use detektor_merge::{EventObjects, InFlight, Merge, MergeConfig};
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Mistakes, text, whole};
-use detektor_runtime::role::{BucketSettings, Configured, Connected, Database, Process, ProcessSettings, Role};
+use detektor_runtime::role::{Broker, BucketSettings, Configured, Connected, Database, Process, ProcessSettings, Role};
 use detektor_runtime::task::BoxError;
 
 pub use detektor_dispatcher::role::DispatcherRole;
@@ -17,6 +17,7 @@ pub use detektor_dispatcher::role::DispatcherRole;
 /// The balancer role, as it is told to be.
 #[derive(Clone, Debug, Default)]
 pub struct BalancerRole {
+    rabbitmq: Broker,
     s3: BucketSettings,
     postgres: Database,
     own: Own,
@@ -60,6 +61,7 @@ fn unique() -> u64 {
 
 impl Settings for BalancerRole {
     fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        visitor.section("rabbitmq", &mut self.rabbitmq);
         visitor.section("s3", &mut self.s3);
         visitor.section("postgres", &mut self.postgres);
         visitor.section(Self::SECTION, &mut self.own);
@@ -116,6 +118,7 @@ impl Configured for BalancerRole {
     const SECTION: &'static str = "balancer";
 
     fn mistakes(&self, mistakes: &mut Mistakes) {
+        self.rabbitmq.mistakes(mistakes);
         self.s3.mistakes(mistakes);
         self.postgres.mistakes(mistakes);
         for mistake in self.balancer().mistakes() {
@@ -133,7 +136,7 @@ impl Role for BalancerRole {
 
     async fn start(self, process: &mut Process) -> Result<(), BoxError> {
         let Connected { store, coordination } = self.postgres.connect(process).await?;
-        let bucket = self.s3.open(process).await?;
+        let bucket = self.s3.open_to_tell(process, &self.rabbitmq).await?;
         let balancer = Balancer::new(self.balancer(), coordination).map_err(|mistakes| {
             let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
             told.join("; ")

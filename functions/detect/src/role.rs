@@ -75,7 +75,7 @@ impl Role for DetectRole {
     }
 
     async fn start(self, process: &mut Process) -> Result<(), BoxError> {
-        let bucket = self.s3.open(process).await?;
+        let bucket = self.s3.open_to_tell(process, &self.rabbitmq).await?;
         let queues = self.rabbitmq.connect(process).await?;
         let detect = self.own.looking.start(bucket, &process.metrics).await?;
         let jobs = (0..self.rabbitmq.partitions).map(|partition| Queue::Work(Work::Detect, partition));

@@ -93,7 +93,7 @@ impl Role for MergeRole {
 
     async fn start(self, process: &mut Process) -> Result<(), BoxError> {
         let store = self.postgres.connect(process).await?.store;
-        let bucket = self.s3.open(process).await?;
+        let bucket = self.s3.open_to_tell(process, &self.rabbitmq).await?;
         let queues = self.rabbitmq.connect(process).await?;
         let config = MergeConfig { hole_wait: self.own.hole_wait, ..MergeConfig::default() };
         let merge = Arc::new(Merge::new(store, Arc::clone(&bucket), config, &process.metrics)?);

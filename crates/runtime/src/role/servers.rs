@@ -7,6 +7,7 @@ use std::time::Duration;
 use detektor_backends::around::{AroundBucket, AroundCoordination, AroundQueues, AroundStore};
 use detektor_backends::bucket::Bucket;
 use detektor_backends::coordination::Coordination;
+use detektor_backends::notify::{Exchange, ExchangeOptions, Notifying, Sink, Source, Webhook, WebhookOptions};
 use detektor_backends::postgres::{Postgres, PostgresOptions};
 use detektor_backends::queue::Queues;
 use detektor_backends::rabbitmq::{RabbitMq, RabbitOptions};
@@ -19,6 +20,8 @@ use crate::fields::settings::{Settings, Visitor};
 use crate::fields::{Form, Mistakes, boolean, text, whole};
 use crate::task::BoxError;
 
+/// What notifications are published under.
+const ROUTING_KEY: &str = "s3";
 /// How often a message is delivered before it is a dead letter.
 const DELIVERY_LIMIT: u32 = 20;
 /// How long a task waits for a connection to the database, and a statement for what it locks.
@@ -155,6 +158,12 @@ pub struct BucketSettings {
     pub secret_key_file: Option<PathBuf>,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// Who hears of new and removed objects, where the store itself tells nobody: an HTTP endpoint.
+    pub notify_url: Option<String>,
+    /// The endpoint's token.
+    pub notify_token_file: Option<PathBuf>,
+    /// The same, to an exchange of the broker.
+    pub notify_exchange: Option<String>,
 }
 
 impl Default for BucketSettings {
@@ -167,13 +176,16 @@ impl Default for BucketSettings {
             access_key_file: None,
             secret_key_file: None,
             ca_file: None,
+            notify_url: None,
+            notify_token_file: None,
+            notify_exchange: None,
         }
     }
 }
 
 impl Settings for BucketSettings {
     fn visit(&mut self, visitor: &mut Visitor<'_>) {
-        let Self { bucket, endpoint, region, path_style, access_key_file, secret_key_file, ca_file } = self;
+        let Self { bucket, endpoint, region, path_style, access_key_file, secret_key_file, ca_file, .. } = self;
         let some = || text().map(Some);
         visitor.field("bucket", bucket, text(), "The bucket's name.");
         visitor.field(
@@ -192,6 +204,25 @@ impl Settings for BucketSettings {
         );
         visitor.field("secret_key_file", secret_key_file, path(), "A file that holds the secret key.");
         visitor.field("ca_file", ca_file, path(), "Certificates (PEM) to trust instead of the system's.");
+        visitor.field(
+            "notify_url",
+            &mut self.notify_url,
+            some(),
+            "POST an S3 event notification here for each new or removed event, snapshot and quarantined segment, where the store \
+             itself tells nobody.",
+        );
+        visitor.field(
+            "notify_token_file",
+            &mut self.notify_token_file,
+            path(),
+            "A file that holds the bearer token for notify_url.",
+        );
+        visitor.field(
+            "notify_exchange",
+            &mut self.notify_exchange,
+            some(),
+            "Publish the notifications to this exchange of RabbitMQ instead.",
+        );
     }
 }
 
@@ -200,6 +231,9 @@ impl BucketSettings {
     pub fn mistakes(&self, mistakes: &mut Mistakes) {
         if self.access_key_file.is_some() != self.secret_key_file.is_some() {
             mistakes.add("s3.secret_key_file", "access_key_file and secret_key_file go together");
+        }
+        if self.notify_url.is_some() && self.notify_exchange.is_some() {
+            mistakes.add("s3.notify_exchange", "given beside notify_url: notifications go one way");
         }
         if let Some(endpoint) = &self.endpoint {
             scheme(endpoint, &["http://", "https://"], "s3.endpoint", mistakes);
@@ -232,6 +266,34 @@ impl BucketSettings {
         let options = self.options();
         let bucket = process.patiently("s3", || async { reached(S3Bucket::new(&options).await?).await }).await?;
         Ok(AroundBucket::new(Arc::new(bucket), process.breaker("s3")))
+    }
+}
+
+impl BucketSettings {
+    /// The bucket, to write what others may hear of: they are told before a write returns.
+    ///
+    /// # Errors
+    /// As [`Process::patiently`], and where those who are to be told cannot be.
+    pub async fn open_to_tell(&self, process: &Process, broker: &Broker) -> Result<Arc<dyn Bucket>, BoxError> {
+        let bucket = self.open(process).await?;
+        let sink: Arc<dyn Sink> = match (&self.notify_url, &self.notify_exchange) {
+            (Some(url), _) => Arc::new(Webhook::new(WebhookOptions {
+                url: url.clone(),
+                token_file: self.notify_token_file.clone(),
+                ca_file: self.ca_file.clone(),
+            })?),
+            (None, Some(exchange)) => Arc::new(Exchange::new(ExchangeOptions {
+                url: broker.url.clone(),
+                user: broker.user.clone(),
+                password_file: file(broker.password_file.as_ref()),
+                ca_file: broker.ca_file.clone(),
+                exchange: exchange.clone(),
+                routing_key: ROUTING_KEY.to_owned(),
+            })?),
+            (None, None) => return Ok(bucket),
+        };
+        let region = self.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
+        Ok(Notifying::new(bucket, sink, Source { bucket: self.bucket.clone(), region }))
     }
 }
 
