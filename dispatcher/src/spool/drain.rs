@@ -23,6 +23,8 @@ const BATCH: usize = 8;
 const BATCH_BYTES: u64 = 8 << 20;
 /// How often a queue that does not take is tried.
 const TRY: Policy = Policy { first: Duration::from_millis(100), cap: Duration::from_secs(5), give_up_after: None };
+/// What was tried through an outage needs no rest as long as that.
+const LONGEST_REST: Duration = Duration::from_millis(250);
 /// After a fault of the disk.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
@@ -99,7 +101,7 @@ pub(super) async fn publish(
     match outlets.send(whose, records, &TRY, stop).await {
         Ok(()) => {
             numbers.published(records, began.elapsed());
-            sleep(began.elapsed()).await;
+            sleep(began.elapsed().min(LONGEST_REST)).await;
             true
         }
         Err(Stop::Shutdown) => false,

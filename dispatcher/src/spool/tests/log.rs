@@ -210,3 +210,20 @@ async fn a_folder_belongs_to_one_process() {
     let (_, keeper) = Spool::open(folder.path().to_owned(), LIMIT, &numbers).await.unwrap();
     keeper.close().await;
 }
+
+#[test]
+fn a_spool_that_cannot_work_is_a_mistake() {
+    let mistakes = |folder: &Path, spool_bytes| {
+        let config = crate::DispatcherConfig {
+            spool_dir: Some(folder.to_owned()),
+            spool_bytes,
+            ..crate::DispatcherConfig::default()
+        };
+        config.mistakes().0.into_iter().map(|mistake| mistake.field).collect::<Vec<_>>()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(mistakes(folder.path(), LEAST_BYTES).is_empty());
+    assert_eq!(mistakes(&file, LEAST_BYTES - 1), ["spool_bytes", "spool_dir"]);
+}
