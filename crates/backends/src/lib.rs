@@ -29,3 +29,4 @@ pub mod servers;
 mod signal;
 mod sqlite;
 pub mod store;
+mod trust;

@@ -4,12 +4,15 @@
 //! A server that is not installed fails the test, with what to do about it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[cfg(test)]
+pub(crate) mod certificates;
 mod minio;
 mod postgres;
 mod process;
 mod rabbitmq;
 #[cfg(test)]
 mod receiver;
+mod wire;
 
 pub use minio::{Minio, MinioSetup};
 pub use postgres::{PostgresServer, PostgresSetup};
@@ -18,3 +21,4 @@ pub(crate) use process::free_port;
 pub use rabbitmq::RabbitMq;
 #[cfg(test)]
 pub(crate) use receiver::Receiver;
+pub use wire::Wire;

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::unavailable;
 use crate::queue::QueueError;
 use crate::secret::SecretFile;
+use crate::trust::certificates;
 
 /// How long anything may take that the broker answers at once.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
@@ -33,7 +34,8 @@ impl Broker {
         let mut uri: AMQPUri = url.parse().map_err(|error: String| unavailable("reading the broker's URL", error))?;
         uri.authority.userinfo.username = user;
         uri.query.heartbeat = Some(HEARTBEAT_S);
-        let read = |path| std::fs::read_to_string(path).map_err(|error| unavailable("reading certificates", error));
+        let read =
+            |path: &Path| certificates(path).map_err(|error| unavailable(format!("reading {}", path.display()), error));
         let cert_chain = ca_file.map(read).transpose()?;
         let tls = OwnedTLSConfig { cert_chain, ..OwnedTLSConfig::default() };
         Ok(Self { uri, password: SecretFile::new(password_file), tls })

@@ -64,7 +64,7 @@ struct Held {
     body: Vec<u8>,
     properties: BasicProperties,
     acker: Acker,
-    _channel: Channel,
+    channel: Channel,
     _permit: OwnedSemaphorePermit,
     _taken: Taken,
 }
@@ -82,7 +82,7 @@ impl Held {
             body: delivery.data,
             properties: delivery.properties,
             acker: delivery.acker,
-            _channel: channel.clone(),
+            channel: channel.clone(),
             _permit: permit,
             _taken: taken,
         }
@@ -251,7 +251,13 @@ impl Consumer for RabbitConsumer {
         if self.shared.stop.is_cancelled() {
             return Err(QueueError::Closed);
         }
-        let mut held = arrived.recv().await.ok_or(QueueError::Closed)?;
+        let mut held = loop {
+            let held = arrived.recv().await.ok_or(QueueError::Closed)?;
+            // What waited here while its channel broke is somebody else's by now: work on it would be in vain.
+            if held.channel.status().connected() {
+                break held;
+            }
+        };
         let body = std::mem::take(&mut held.body);
         let (message, attempt) = message::read(held.queue, body, &held.properties, self.shared.link.delivery_limit);
         let (tag, queue) = (Tag(self.next_tag.fetch_add(1, Ordering::Relaxed)), held.queue);

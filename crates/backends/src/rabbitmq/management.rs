@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::{RabbitOptions, unavailable};
 use crate::queue::{Depth, QueueError};
 use crate::secret::SecretFile;
+use crate::trust::certificates;
 
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -66,8 +67,8 @@ pub(crate) fn client(ca_file: Option<&PathBuf>) -> Result<reqwest::Client, Queue
     _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = reqwest::Client::builder().timeout(ANSWER);
     if let Some(path) = ca_file {
-        let pem = std::fs::read(path).map_err(|error| unavailable(format!("reading {}", path.display()), error))?;
-        let trusted = reqwest::Certificate::from_pem_bundle(&pem)
+        let pem = certificates(path).map_err(|error| unavailable(format!("reading {}", path.display()), error))?;
+        let trusted = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
             .map_err(|error| unavailable(format!("reading {}", path.display()), error))?;
         builder = builder.tls_certs_only(trusted);
     }

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
 
@@ -8,6 +8,9 @@ use detektor_contract::names::Work;
 
 use super::*;
 use crate::conformance::Bench;
+
+mod outages;
+mod reaching;
 
 const LIMIT: u32 = 3;
 

@@ -1,6 +1,6 @@
 //! How the store is reached.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
@@ -14,12 +14,10 @@ use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient};
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use crate::bucket::BucketError;
 use crate::secret::SecretFile;
+use crate::trust::certificates;
 
 /// Tries of one request, the first included.
 const ATTEMPTS: u32 = 3;
@@ -104,26 +102,14 @@ fn https(trusted: TrustStore) -> Result<SharedHttpClient, BucketError> {
 
 fn trusted(options: &S3Options) -> Result<TrustStore, BucketError> {
     match (&options.ca_file, &options.endpoint) {
-        (Some(path), _) => Ok(TrustStore::empty().with_pem_certificate(certificates(path)?)),
+        (Some(path), _) => {
+            let pem = certificates(path).map_err(|error| unreadable(&path.display().to_string(), error))?;
+            Ok(TrustStore::empty().with_pem_certificate(pem))
+        }
         // Nobody needs to be trusted, and a small image has no certificates.
         (None, Some(endpoint)) if endpoint.starts_with("http:") => Ok(TrustStore::empty()),
         (None, _) => Ok(TrustStore::default()),
     }
-}
-
-/// What a file of certificates holds; looked through here, since the client takes it or panics.
-fn certificates(path: &Path) -> Result<Vec<u8>, BucketError> {
-    let failed = |error| unreadable(&path.display().to_string(), error);
-    let pem = std::fs::read(path).map_err(failed)?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let added = certificate.map_err(std::io::Error::other).map(|der| roots.add(der).map_err(std::io::Error::other));
-        added.flatten().map_err(failed)?;
-    }
-    if roots.is_empty() {
-        return Err(failed(std::io::Error::other("it holds no certificate")));
-    }
-    Ok(pem)
 }
 
 fn unreadable(what: &str, error: std::io::Error) -> BucketError {

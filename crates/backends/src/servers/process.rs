@@ -1,19 +1,29 @@
 //! A server's process.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 /// Longer than any of them takes to start on a busy machine.
 const START: Duration = Duration::from_secs(90);
 /// Runs a server in a process group of its own, until the pipe to it breaks: however a test process ends, its servers end too,
-/// and their directories go.
+/// and their directories go. Through the pipe it is told to kill the server, to start it again, and signals for it.
 const GUARD: &str = r#"set -m
 dir=$1; shift
-"$@" </dev/null >"$dir/log" 2>&1 & server=$!
-# Reading times out as long as the pipe is whole.
-while kill -0 $server 2>/dev/null; do IFS= read -rt 1 _; [ $? -gt 128 ] || break; done
+run() { "$@" </dev/null >>"$dir/log" 2>&1 & server=$!; killed=; }
+run "$@"
+while :; do
+  IFS= read -rt 1 word; heard=$?
+  # Reading times out as long as the pipe is whole.
+  if [ $heard -gt 128 ]; then [ -n "$killed" ] || kill -0 $server || break
+  elif [ $heard -gt 0 ]; then break
+  elif [ "$word" = start ]; then run "$@"
+  else [ "$word" != KILL ] || killed=1; kill -s "$word" -- -$server
+  fi
+done 2>/dev/null
 # Some leave something behind in the system unless they may end by themselves.
 kill -QUIT -- -$server 2>/dev/null
 for _ in {1..50}; do kill -0 $server 2>/dev/null || break; sleep 0.1; done
@@ -49,6 +59,33 @@ impl Process {
     }
 }
 
+impl Process {
+    /// Kills the server as it is; its directory stays.
+    pub(super) fn kill(&self) {
+        self.tell("KILL");
+    }
+
+    /// Starts it again after it was killed.
+    pub(super) fn start_again(&self) {
+        self.tell("start");
+    }
+
+    /// Lets it hang as it is: connections stand, and nothing comes.
+    pub(super) fn freeze(&self) {
+        self.tell("STOP");
+    }
+
+    /// Lets it go on.
+    pub(super) fn thaw(&self) {
+        self.tell("CONT");
+    }
+
+    fn tell(&self, word: &str) {
+        let mut pipe = self.guard.stdin.as_ref().unwrap();
+        pipe.write_all(format!("{word}\n").as_bytes()).unwrap();
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.guard.stdin.take());
@@ -66,6 +103,16 @@ pub(super) fn installed(name: &str, places: &[PathBuf], brought_by: &str) -> Pat
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.local_addr().unwrap().port()
+}
+
+/// A port that nobody is given while its server is away: below those that the system hands out by itself.
+pub(super) fn port_to_keep() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let mut ports = std::iter::repeat_with(|| {
+        let offset = std::process::id().wrapping_mul(61) + u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        15_000 + (offset % 15_000) as u16
+    });
+    ports.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).unwrap()
 }
 
 /// Whether somebody listens there.

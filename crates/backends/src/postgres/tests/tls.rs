@@ -1,25 +1,8 @@
 //! Whom we believe to be the database.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-
 use super::*;
 use crate::servers::PostgresSetup;
-
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn authority(name: &str) -> Authority {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// A certificate for this machine's address, and its key.
-fn certificate(by: &Authority) -> (String, String) {
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-    (params.signed_by(&key, by).unwrap().pem(), key.serialize_pem())
-}
+use crate::servers::certificates::{Authority, authority, certificate};
 
 #[tokio::test]
 async fn a_server_proves_who_it_is() {
