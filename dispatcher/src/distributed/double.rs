@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use detektor_backends::coordination::{Coordination, LeaseName, Load, Member, Placed, Take, WantedCamera};
 use detektor_backends::failing::{FailingCoordination, Plan};
-use detektor_backends::memory::MemoryCoordination;
+use detektor_backends::memory::MemoryDatabase;
 use detektor_contract::{CameraId, Digest, EndReason, Epoch, Seam, TimeUs};
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -188,7 +188,7 @@ impl Dispatcher {
 
 /// Dispatchers over one database.
 pub struct Cluster {
-    pub database: Arc<MemoryCoordination>,
+    pub database: Arc<MemoryDatabase>,
     pub log: Log,
     pub began: Instant,
     /// The balancer's lease, which the test has.
@@ -202,7 +202,7 @@ pub fn camera(name: &str) -> CameraId {
 
 impl Cluster {
     pub async fn new() -> Self {
-        let database = MemoryCoordination::new();
+        let database = MemoryDatabase::new();
         let holder = Member { name: "test".to_owned(), incarnation: 1 };
         let take = Take { name: LeaseName::Balancer, seen: None, holder, now_ms: 0, live: false, seam: None };
         let epoch = database.take(&take).await.unwrap().unwrap();

@@ -2,7 +2,7 @@
 
 use detektor_backends::coordination::{Load, Placement};
 use detektor_backends::failing::{FailingCoordination, Plan as Faults};
-use detektor_backends::memory::MemoryCoordination;
+use detektor_backends::memory::MemoryDatabase;
 use serde_json::json;
 
 use super::*;
@@ -18,11 +18,11 @@ fn member(name: &str) -> Member {
     Member { name: name.to_owned(), incarnation: 1 }
 }
 
-async fn beat(database: &Arc<MemoryCoordination>, name: &str, load: Load) {
+async fn beat(database: &Arc<MemoryDatabase>, name: &str, load: Load) {
     database.beat(&member(name), load, false).await.unwrap();
 }
 
-async fn want(database: &Arc<MemoryCoordination>, cameras: std::ops::Range<usize>) {
+async fn want(database: &Arc<MemoryDatabase>, cameras: std::ops::Range<usize>) {
     let changes: Vec<_> = cameras.map(|n| (camera(&format!("c{n:02}")), Some("{}".to_owned()))).collect();
     database.want(&changes).await.unwrap();
 }
@@ -33,7 +33,7 @@ fn on(placement: &Placement, name: &str) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn one_leads_and_another_takes_over_when_it_is_silent() {
-    let database = MemoryCoordination::new();
+    let database = MemoryDatabase::new();
     let (mut one, mut two) = (balancer(database.clone(), "b1"), balancer(database.clone(), "b2"));
     for _ in 0..10 {
         assert!(matches!(one.step().await.unwrap(), Stepped::Led(_)));
@@ -53,7 +53,7 @@ async fn one_leads_and_another_takes_over_when_it_is_silent() {
 
 #[tokio::test(start_paused = true)]
 async fn a_deposed_leader_writes_nothing() {
-    let database = MemoryCoordination::new();
+    let database = MemoryDatabase::new();
     let mut one = balancer(database.clone(), "b1");
     beat(&database, "d1", Load::default()).await;
     want(&database, 0..4).await;
@@ -70,7 +70,7 @@ async fn a_deposed_leader_writes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn the_dead_are_forgotten_and_their_cameras_moved() {
-    let database = MemoryCoordination::new();
+    let database = MemoryDatabase::new();
     let mut one = balancer(database.clone(), "b1");
     want(&database, 0..20).await;
     for _ in 0..3 {
@@ -98,7 +98,7 @@ async fn the_dead_are_forgotten_and_their_cameras_moved() {
 
 #[tokio::test(start_paused = true)]
 async fn a_database_that_is_away_kills_nobody() {
-    let database = MemoryCoordination::new();
+    let database = MemoryDatabase::new();
     let faults = Faults::new();
     let mut one = balancer(FailingCoordination::new(database.clone(), faults.clone()), "b1");
     want(&database, 0..4).await;
@@ -117,7 +117,7 @@ async fn a_database_that_is_away_kills_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn what_has_a_place_is_moved_in_peace() {
-    let database = MemoryCoordination::new();
+    let database = MemoryDatabase::new();
     let mut one = balancer(database.clone(), "b1");
     want(&database, 0..20).await;
     let mut moves = Vec::new();
@@ -146,7 +146,7 @@ async fn what_has_a_place_is_moved_in_peace() {
 
 #[tokio::test(start_paused = true)]
 async fn partitions_are_as_many_as_it_was_told() {
-    let database = MemoryCoordination::new();
+    let database = MemoryDatabase::new();
     let config = BalancerConfig { partitions: Some(10), ..BalancerConfig::new(member("b1")) };
     let mut one = Balancer::new(config.clone(), database.clone()).unwrap();
     want(&database, 0..100).await;

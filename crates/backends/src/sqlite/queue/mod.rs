@@ -1,6 +1,6 @@
 //! The embedded queue: bodies in the file, bookkeeping in memory.
 
-mod state;
+pub(crate) mod state;
 mod writer;
 
 use std::sync::Arc;

@@ -1,24 +1,24 @@
 //! Which messages are ready and who holds the others. Pure bookkeeping: no I/O, no waiting.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use detektor_contract::names::{Queue, Work};
 
 use crate::queue::{Depth, QueueError, Tag};
 
 /// A message's place in the file. Rises in the order of publishing.
-pub(super) type Id = i64;
+pub(crate) type Id = i64;
 
 /// Names a consumer.
-pub(super) type ConsumerId = u64;
+pub(crate) type ConsumerId = u64;
 
 /// All queues and consumers.
 ///
 /// The ready messages' ids are in memory, about 50 bytes each; their number is bounded by the queue's limit.
 #[derive(Default)]
-pub(super) struct State {
-    queues: HashMap<Queue, Content>,
-    consumers: HashMap<ConsumerId, Subscriber>,
+pub(crate) struct State {
+    queues: BTreeMap<Queue, Content>,
+    consumers: BTreeMap<ConsumerId, Subscriber>,
     /// Those that were delivered too often and wait to be moved to the dead-letter queue.
     doomed: Vec<Doomed>,
     last_consumer: ConsumerId,
@@ -37,7 +37,7 @@ struct Subscriber {
     /// Which of them is asked first next time.
     turn: usize,
     prefetch: usize,
-    held: HashMap<Tag, Held>,
+    held: BTreeMap<Tag, Held>,
     phase: Phase,
 }
 
@@ -72,29 +72,29 @@ enum Stage {
 
 /// A message that is being handed to a consumer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Claim {
-    pub(super) queue: Queue,
-    pub(super) id: Id,
-    pub(super) attempt: u32,
-    pub(super) tag: Tag,
+pub(crate) struct Claim {
+    pub(crate) queue: Queue,
+    pub(crate) id: Id,
+    pub(crate) attempt: u32,
+    pub(crate) tag: Tag,
 }
 
 /// A message that was delivered too often.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Doomed {
-    pub(super) id: Id,
-    pub(super) work: Work,
-    pub(super) attempts: u32,
+pub(crate) struct Doomed {
+    pub(crate) id: Id,
+    pub(crate) work: Work,
+    pub(crate) attempts: u32,
 }
 
 impl State {
-    pub(super) fn depth(&self, queue: Queue) -> Depth {
+    pub(crate) fn depth(&self, queue: Queue) -> Depth {
         let content = self.queues.get(&queue);
         content.map_or_else(Depth::default, |c| Depth { ready: c.ready.len() as u64, unacked: c.unacked })
     }
 
     /// Makes a message ready, or dooms it if its attempts are used up.
-    pub(super) fn insert(&mut self, queue: Queue, id: Id, attempts: u32, limit: u32) {
+    pub(crate) fn insert(&mut self, queue: Queue, id: Id, attempts: u32, limit: u32) {
         match queue {
             Queue::Work(work, _) if attempts >= limit => self.doomed.push(Doomed { id, work, attempts }),
             Queue::Work(..) | Queue::Dead(_) => {
@@ -103,27 +103,27 @@ impl State {
         }
     }
 
-    pub(super) fn take_doomed(&mut self) -> Vec<Doomed> {
+    pub(crate) fn take_doomed(&mut self) -> Vec<Doomed> {
         std::mem::take(&mut self.doomed)
     }
 
-    pub(super) fn give_back_doomed(&mut self, doomed: Vec<Doomed>) {
+    pub(crate) fn give_back_doomed(&mut self, doomed: Vec<Doomed>) {
         self.doomed.extend(doomed);
     }
 
-    pub(super) fn has_doomed(&self) -> bool {
+    pub(crate) fn has_doomed(&self) -> bool {
         !self.doomed.is_empty()
     }
 
-    pub(super) fn subscribe(&mut self, queues: Vec<Queue>, prefetch: usize) -> ConsumerId {
+    pub(crate) fn subscribe(&mut self, queues: Vec<Queue>, prefetch: usize) -> ConsumerId {
         self.last_consumer += 1;
-        let subscriber = Subscriber { queues, turn: 0, prefetch, held: HashMap::new(), phase: Phase::Open };
+        let subscriber = Subscriber { queues, turn: 0, prefetch, held: BTreeMap::new(), phase: Phase::Open };
         self.consumers.insert(self.last_consumer, subscriber);
         self.last_consumer
     }
 
     /// The next message for a consumer: its queues take turns. None if there is none, or it holds as many as it may.
-    pub(super) fn claim(&mut self, consumer: ConsumerId) -> Result<Option<Claim>, QueueError> {
+    pub(crate) fn claim(&mut self, consumer: ConsumerId) -> Result<Option<Claim>, QueueError> {
         let subscriber =
             self.consumers.get_mut(&consumer).filter(|s| s.phase == Phase::Open).ok_or(QueueError::Closed)?;
         if subscriber.held.len() >= subscriber.prefetch {
@@ -145,7 +145,7 @@ impl State {
     }
 
     /// A claimed message reaches its caller; not if the consumer was closed meanwhile.
-    pub(super) fn deliver(&mut self, consumer: ConsumerId, tag: Tag) -> Result<(), QueueError> {
+    pub(crate) fn deliver(&mut self, consumer: ConsumerId, tag: Tag) -> Result<(), QueueError> {
         let held = self.consumers.get_mut(&consumer).and_then(|s| s.held.get_mut(&tag)).ok_or(QueueError::Closed)?;
         held.stage = Stage::Delivered;
         held.attempts = held.attempts.saturating_add(1);
@@ -153,7 +153,7 @@ impl State {
     }
 
     /// Begins to settle a delivery.
-    pub(super) fn begin_ack(&mut self, consumer: ConsumerId, tag: Tag) -> Result<Id, QueueError> {
+    pub(crate) fn begin_ack(&mut self, consumer: ConsumerId, tag: Tag) -> Result<Id, QueueError> {
         let held = self.consumers.get_mut(&consumer).and_then(|s| s.held.get_mut(&tag));
         let held = held.filter(|held| held.stage == Stage::Delivered).ok_or(QueueError::NotHeld(tag))?;
         held.stage = Stage::Settling;
@@ -161,7 +161,7 @@ impl State {
     }
 
     /// An ack is on the disk, or was refused and can be tried again.
-    pub(super) fn end_ack(&mut self, consumer: ConsumerId, tag: Tag, acked: bool, limit: u32) {
+    pub(crate) fn end_ack(&mut self, consumer: ConsumerId, tag: Tag, acked: bool, limit: u32) {
         let Some(subscriber) = self.consumers.get_mut(&consumer) else { return };
         if acked {
             if let Some(held) = subscriber.held.remove(&tag) {
@@ -177,7 +177,7 @@ impl State {
     }
 
     /// Takes a message back that is not being acked.
-    pub(super) fn put_back(&mut self, consumer: ConsumerId, tag: Tag, limit: u32) -> Result<(), QueueError> {
+    pub(crate) fn put_back(&mut self, consumer: ConsumerId, tag: Tag, limit: u32) -> Result<(), QueueError> {
         let subscriber = self.consumers.get_mut(&consumer).ok_or(QueueError::NotHeld(tag))?;
         match subscriber.held.get(&tag) {
             Some(held) if held.stage != Stage::Settling => {
@@ -192,7 +192,7 @@ impl State {
     }
 
     /// Drops a claim whose message is not in the file any more.
-    pub(super) fn drop_claim(&mut self, consumer: ConsumerId, tag: Tag) {
+    pub(crate) fn drop_claim(&mut self, consumer: ConsumerId, tag: Tag) {
         let held = self.consumers.get_mut(&consumer).and_then(|s| s.held.remove(&tag));
         if let Some(held) = held {
             self.left(held.queue);
@@ -200,7 +200,7 @@ impl State {
     }
 
     /// A consumer takes no more.
-    pub(super) fn cancel(&mut self, consumer: ConsumerId) {
+    pub(crate) fn cancel(&mut self, consumer: ConsumerId) {
         if let Some(subscriber) = self.consumers.get_mut(&consumer)
             && subscriber.phase == Phase::Open
         {
@@ -209,7 +209,7 @@ impl State {
     }
 
     /// A consumer is gone: everything goes back but what is being acked.
-    pub(super) fn close(&mut self, consumer: ConsumerId, limit: u32) {
+    pub(crate) fn close(&mut self, consumer: ConsumerId, limit: u32) {
         let Some(subscriber) = self.consumers.get_mut(&consumer) else { return };
         subscriber.phase = Phase::Closed;
         let tags: Vec<Tag> = subscriber.held.keys().copied().collect();
