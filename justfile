@@ -82,6 +82,11 @@ chaos-live *args: build
     scripts/setup/packages rtsp
     scripts/chaos/live.py {{ detektor }} {{ args }}
 
+# Run the distributed parts in simulated time and network, once a seed, under faults. `--seeds N`, `--from N`; `--seed N` runs one again.
+sim *args:
+    cargo build --release -p detektor-sim
+    {{ target }}/release/detektor-sim {{ args }}
+
 # All benchmarks, as ratios in one run: decoding, slicing, engines, a busy and a quiet camera, the gate. `--only PART` for some.
 bench *args: build
     cargo build --release -p detektor-detect --examples

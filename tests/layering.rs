@@ -26,6 +26,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "detektor-events",
         ],
     ),
+    // It ships with nothing.
+    (
+        "detektor-sim",
+        &["detektor-contract", "detektor-backends", "detektor-runtime", "detektor-dispatcher", "detektor-merge"],
+    ),
 ];
 
 fn metadata() -> cargo_metadata::Metadata {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use detektor_backends::coordination::{Coordination, LeaseName, Member, Placed, Take, WantedCamera};
 use detektor_backends::embedded::{Embedded, Options};
-use detektor_backends::memory::MemoryCoordination;
+use detektor_backends::memory::MemoryDatabase;
 use detektor_backends::queue::{Consumer, Settle};
 use detektor_contract::names::{Queue, Work};
 use detektor_contract::{CameraId, Epoch, Marker, OutcomeBody, SegmentId, SegmentJob, wire};
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 const NEVER: Duration = Duration::from_secs(60);
 
 pub struct Site {
-    pub database: Arc<MemoryCoordination>,
+    pub database: Arc<MemoryDatabase>,
     pub embedded: Embedded,
     _folder: tempfile::TempDir,
     consumer: Arc<dyn Consumer>,
@@ -61,7 +61,7 @@ impl Site {
         let embedded = Embedded::open(folder.path(), Options::default()).await.unwrap();
         let queues = [Work::Detect, Work::Merge].map(|work| [Queue::Work(work, 0), Queue::Work(work, 1)]).concat();
         let consumer = embedded.queues().consume(&queues, 8).await.unwrap();
-        let database = MemoryCoordination::new();
+        let database = MemoryDatabase::new();
         let holder = Member { name: "test".to_owned(), incarnation: 1 };
         let take = Take { name: LeaseName::Balancer, seen: None, holder, now_ms: 0, live: false, seam: None };
         let balancer = database.take(&take).await.unwrap().unwrap();
