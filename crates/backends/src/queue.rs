@@ -107,14 +107,15 @@ pub trait Queues: Send + Sync + 'static {
 /// One subscriber.
 #[async_trait]
 pub trait Consumer: Send + Sync + 'static {
-    /// The next delivery; waits for one. Cancelling the wait loses nothing. [`QueueError::Closed`] after
-    /// `cancel` or `close`.
+    /// The next delivery; waits for one. Dropping the wait loses nothing. [`QueueError::Closed`] after `close`, and after
+    /// `cancel` once what was on its way is received.
     async fn receive(&self) -> Result<Delivery, QueueError>;
 
     /// Settles a delivery.
     async fn settle(&self, tag: Tag, how: Settle) -> Result<(), QueueError>;
 
-    /// Takes no more; what is held can still be settled. What was delivered and not yet received goes back.
+    /// Takes no more. What was on its way here is still to be received, so that nothing need be delivered again; what is held
+    /// can be settled.
     async fn cancel(&self) -> Result<(), QueueError>;
 
     /// Gives back everything unsettled and ends.

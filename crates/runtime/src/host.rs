@@ -150,8 +150,13 @@ impl<H: Handler> Host<H> {
         let drained = tokio::time::timeout_at(deadline, async {
             // On an error the deliveries that nobody received go back with the close.
             let cancelled = consumer.cancel().await;
-            while let Some(batch) = intake.take() {
-                self.spawn(&mut running, permit(&permits).await, batch, &consumer);
+            loop {
+                while let Some(batch) = intake.take() {
+                    self.spawn(&mut running, permit(&permits).await, batch, &consumer);
+                }
+                if !intake.receive_rest().await {
+                    break;
+                }
             }
             while let Some(ended) = running.join_next().await {
                 note(name, ended);

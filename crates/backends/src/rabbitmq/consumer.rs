@@ -47,7 +47,10 @@ struct Shared {
     permits: Arc<Semaphore>,
     homes: Vec<Home>,
     others: Vec<Queue>,
+    /// Take no more.
     stop: CancellationToken,
+    /// Give back what nobody has received.
+    close: CancellationToken,
 }
 
 /// A queue that is subscribed to.
@@ -123,7 +126,7 @@ impl RabbitConsumer {
         let homes: Vec<Home> = order.into_iter().enumerate().map(home).collect();
         let (arrive, arrived) = mpsc::channel(permits);
         let permits = Arc::new(Semaphore::new(permits));
-        let shared = Arc::new(Shared { link, permits, homes, others, stop: CancellationToken::new() });
+        let shared = Arc::new(Shared { link, permits, homes, others, stop: CancellationToken::new(), close: CancellationToken::new() });
         // That the broker is away, or has no such queue, is better known at once.
         let first = shared.link.channel().await?;
         let mut tasks = JoinSet::new();
@@ -168,25 +171,34 @@ impl Shared {
             FieldTable::default(),
         );
         let mut stream = within(&context, consume).await?;
-        loop {
-            let Some(next) = self.stop.run_until_cancelled(stream.next()).await else { break };
+        while let Some(next) = self.stop.run_until_cancelled(stream.next()).await {
             let Some(Ok(delivery)) = next else { return Err(super::unavailable(context, "the channel is gone")) };
-            let wait = Arc::clone(&self.permits).acquire_owned();
-            let Some(Ok(permit)) = self.stop.run_until_cancelled(wait).await else {
-                give_back(&delivery.acker).await;
-                break;
-            };
-            let held = Held::new(home.queue, delivery, &channel, permit, Taken::of(&home.taken));
-            if let Err(mpsc::error::SendError(held)) = arrive.send(held).await {
-                give_back(&held.acker).await;
-                break;
-            }
+            self.pass_on(home, delivery, &channel, arrive).await;
         }
         within(&context, channel.basic_cancel(stream.tag(), BasicCancelOptions::default())).await?;
+        // What was on its way meanwhile: it is worked off here, rather than delivered again elsewhere.
         while let Some(Ok(delivery)) = stream.next().await {
-            give_back(&delivery.acker).await;
+            self.pass_on(home, delivery, &channel, arrive).await;
         }
         Ok(())
+    }
+
+    /// Passes a delivery on once there is a permit for it.
+    async fn pass_on(
+        &self,
+        home: &Home,
+        delivery: lapin::message::Delivery,
+        channel: &Channel,
+        arrive: &mpsc::Sender<Held>,
+    ) {
+        let wait = Arc::clone(&self.permits).acquire_owned();
+        let Some(Ok(permit)) = self.close.run_until_cancelled(wait).await else {
+            return give_back(&delivery.acker).await;
+        };
+        let held = Held::new(home.queue, delivery, channel, permit, Taken::of(&home.taken));
+        if let Err(mpsc::error::SendError(held)) = arrive.send(held).await {
+            give_back(&held.acker).await;
+        }
     }
 
     /// Lets idle permits look into the other queues.
@@ -248,7 +260,7 @@ async fn give_back(acker: &Acker) {
 impl Consumer for RabbitConsumer {
     async fn receive(&self) -> Result<Delivery, QueueError> {
         let mut arrived = self.arrived.lock().await;
-        if self.shared.stop.is_cancelled() {
+        if self.shared.close.is_cancelled() {
             return Err(QueueError::Closed);
         }
         let mut held = loop {
@@ -277,17 +289,18 @@ impl Consumer for RabbitConsumer {
 
     async fn cancel(&self) -> Result<(), QueueError> {
         self.shared.stop.cancel();
+        Ok(())
+    }
+
+    async fn close(&self) -> Result<(), QueueError> {
+        self.shared.stop.cancel();
+        self.shared.close.cancel();
         let mut tasks = self.tasks.lock().await;
         while tasks.join_next().await.is_some() {}
         let mut arrived = self.arrived.lock().await;
         while let Some(held) = arrived.recv().await {
             give_back(&held.acker).await;
         }
-        Ok(())
-    }
-
-    async fn close(&self) -> Result<(), QueueError> {
-        self.cancel().await?;
         let held: Vec<Held> = {
             let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
             held.drain().map(|(_, held)| held).collect()
@@ -302,5 +315,6 @@ impl Consumer for RabbitConsumer {
 impl Drop for RabbitConsumer {
     fn drop(&mut self) {
         self.shared.stop.cancel();
+        self.shared.close.cancel();
     }
 }

@@ -72,6 +72,16 @@ impl<'h> Intake<'h> {
         true
     }
 
+    /// Receives one more of what was on its way when the source was cancelled; false if that was all, or the source is gone and
+    /// has it back.
+    pub(super) async fn receive_rest(&mut self) -> bool {
+        let received = self.consumer.receive().await;
+        let more = received.is_ok();
+        self.received += u64::from(more);
+        self.pending.extend(received);
+        more
+    }
+
     /// The next batch: one that was delivered before runs alone, as it may have killed its worker.
     pub(super) fn take(&mut self) -> Option<Vec<Delivery>> {
         let first = self.pending.pop_front()?;
