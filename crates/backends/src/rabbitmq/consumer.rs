@@ -126,7 +126,14 @@ impl RabbitConsumer {
         let homes: Vec<Home> = order.into_iter().enumerate().map(home).collect();
         let (arrive, arrived) = mpsc::channel(permits);
         let permits = Arc::new(Semaphore::new(permits));
-        let shared = Arc::new(Shared { link, permits, homes, others, stop: CancellationToken::new(), close: CancellationToken::new() });
+        let shared = Arc::new(Shared {
+            link,
+            permits,
+            homes,
+            others,
+            stop: CancellationToken::new(),
+            close: CancellationToken::new(),
+        });
         // That the broker is away, or has no such queue, is better known at once.
         let first = shared.link.channel().await?;
         let mut tasks = JoinSet::new();
