@@ -60,6 +60,10 @@ chaos *args: build _servers
 drain *args: build _servers
     scripts/chaos/drain.py {{ detektor }} --footage samples/driveway.mov {{ args }}
 
+# How even the placement is that `detektor placement` sees; takes --config and the like.
+placement-report *args: build
+    {{ detektor }} placement --json {{ args }}
+
 # Leases and merge locks under 50 workers with kills and clock jumps: no race, no deadlock.
 locks *args: _servers
     cargo run --release -p detektor-backends --features test-support --example locks -- {{ args }}

@@ -232,9 +232,6 @@ pub struct PlacementArgs {
     /// One JSON object.
     #[arg(long)]
     pub json: bool,
-    /// Set the number of partitions, while everything runs.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub partitions: Option<u16>,
     /// Where Postgres is.
     #[command(flatten)]
     pub servers: Told<Servers>,

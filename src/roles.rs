@@ -30,7 +30,6 @@ struct Own {
     interval: Duration,
     ttl: Duration,
     calm: Duration,
-    partitions: Option<u16>,
     hole_wait: Duration,
 }
 
@@ -43,7 +42,6 @@ impl Default for Own {
             interval: balancer.interval,
             ttl: balancer.ttl,
             calm: balancer.calm,
-            partitions: None,
             hole_wait: MergeConfig::default().hole_wait,
         }
     }
@@ -87,12 +85,6 @@ impl Settings for Own {
             "So long it waits between moves that only even the load.",
         );
         visitor.field(
-            "partitions",
-            &mut self.partitions,
-            whole(1..=1000).map(Some),
-            "How many partitions there are to be; without a number as many as there are.",
-        );
-        visitor.field(
             "hole_wait_ms",
             &mut self.hole_wait,
             milliseconds(0),
@@ -103,12 +95,12 @@ impl Settings for Own {
 
 impl BalancerRole {
     fn balancer(&self) -> BalancerConfig {
-        let Own { name, interval, ttl, calm, partitions, .. } = &self.own;
+        let Own { name, interval, ttl, calm, .. } = &self.own;
         BalancerConfig {
             interval: *interval,
             ttl: *ttl,
             calm: *calm,
-            partitions: *partitions,
+            partitions: Some(self.rabbitmq.partitions),
             ..BalancerConfig::new(member(name))
         }
     }

@@ -11,10 +11,10 @@ use detektor_backends::rabbitmq;
 use detektor_backends::s3::S3Bucket;
 use detektor_backends::s3::setup::Setup;
 use detektor_contract::CameraId;
+use detektor_dispatcher::distributed::placement::PlacementReport;
 use detektor_dispatcher::spec::CameraFile;
 use detektor_runtime::fields::Mistakes;
 use detektor_runtime::role::{InvalidConfig, Servers, Told};
-use serde_json::json;
 
 use crate::cli::{BrokerCommand, BucketCommand, CamerasCommand, PlacementArgs};
 
@@ -109,29 +109,27 @@ async fn apply(file: &Path, prune: bool, servers: Told<Servers>) -> anyhow::Resu
 /// Shows where cameras are.
 pub async fn placement(args: PlacementArgs) -> anyhow::Result<()> {
     let coordination = coordination(args.servers).await?;
-    if let Some(partitions) = args.partitions {
-        coordination.set_partitions(partitions).await?;
-    }
-    let placement = coordination.placement().await?;
+    let wanted: Vec<CameraId> = coordination.wanted().await?.into_iter().map(|camera| camera.id).collect();
+    let (members, placement) = (coordination.members().await?, coordination.placement().await?);
+    let report = PlacementReport::new(&wanted, &members, &placement);
     let mut out = std::io::stdout().lock();
     if args.json {
-        let object = json!({
-            "revision": placement.revision,
-            "partitions": placement.partitions,
-            "cameras": placement.cameras,
-        });
+        let mut object = serde_json::to_value(&report)?;
+        object["cameras"] = serde_json::to_value(&placement.cameras)?;
         writeln!(out, "{object}")?;
         return Ok(());
+    }
+    for node in &report.nodes {
+        let leaving = if node.leaving { ", leaving" } else { "" };
+        writeln!(out, "{:20} {:5} cameras, load {:.3}{leaving}", node.name, node.camera_count, node.load)?;
     }
     for camera in &placement.cameras {
         let dispatcher = camera.dispatcher.as_deref().unwrap_or("nobody");
         let (name, cost) = (camera.camera.as_str(), f64::from(camera.cost_millis) / 1000.0);
-        writeln!(
-            out,
-            "{name:24} {dispatcher:20} partition {:2}  {cost:.3} cores  {}",
-            camera.partition, camera.reason
-        )?;
+        writeln!(out, "{name:24} {dispatcher:20} partition {:2}  {cost:.3} cores  {}", camera.partition, camera.reason)?;
     }
+    let (spread, needed) = (report.std_deviation, if report.rebalance_needed { "is" } else { "is not" });
+    writeln!(out, "loads deviate by {spread:.3} of their mean; a move {needed} due")?;
     Ok(())
 }
 
