@@ -14,17 +14,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("detektor-merge", &["detektor-contract", "detektor-backends", "detektor-runtime"]),
     ("detektor-events", &["detektor-contract", "detektor-media", "detektor-backends", "detektor-runtime"]),
     (
-        "detektor-sim",
-        &[
-            "detektor-contract",
-            "detektor-backends",
-            "detektor-runtime",
-            "detektor-dispatcher",
-            "detektor-detect",
-            "detektor-merge",
-        ],
-    ),
-    (
         "detektor",
         &[
             "detektor-contract",

@@ -126,7 +126,11 @@ pub async fn placement(args: PlacementArgs) -> anyhow::Result<()> {
     for camera in &placement.cameras {
         let dispatcher = camera.dispatcher.as_deref().unwrap_or("nobody");
         let (name, cost) = (camera.camera.as_str(), f64::from(camera.cost_millis) / 1000.0);
-        writeln!(out, "{name:24} {dispatcher:20} partition {:2}  {cost:.3} cores  {}", camera.partition, camera.reason)?;
+        writeln!(
+            out,
+            "{name:24} {dispatcher:20} partition {:2}  {cost:.3} cores  {}",
+            camera.partition, camera.reason
+        )?;
     }
     let (spread, needed) = (report.std_deviation, if report.rebalance_needed { "is" } else { "is not" });
     writeln!(out, "loads deviate by {spread:.3} of their mean; a move {needed} due")?;

@@ -89,7 +89,12 @@ impl Settings for Broker {
             "A file that holds the password; read at each connection.",
         );
         visitor.field("ca_file", ca_file, path(), "Certificates (PEM) to trust instead of the system's.");
-        visitor.field("partitions", partitions, whole(1..=1000), "Partitions of each kind of work; the same for all roles.");
+        visitor.field(
+            "partitions",
+            partitions,
+            whole(1..=1000),
+            "Partitions of each kind of work; the same for all roles.",
+        );
         visitor.field(
             "delivery_limit",
             delivery_limit,
