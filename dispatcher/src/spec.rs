@@ -365,7 +365,8 @@ cameras:
 
     #[test]
     fn all_mistakes_come_at_once() {
-        let yaml = "cameras:\n  - {name: a/b, url: x}\n  - {name: c, url: 'ftp://x'}\n  - {name: c, url: y, fps: 1}\n";
+        let yaml =
+            "cameras:\n  - {name: a/b, url: x}\n  - {name: c, url: 'ftp://x'}\n  - {name: c, url: z.mp4, fps: 1}\n";
         let mistakes = CameraFile::parse("x.yaml", yaml).unwrap_err();
         let fields: Vec<&str> = mistakes.0.iter().map(|mistake| mistake.field.as_str()).collect();
         assert_eq!(fields, ["cameras[0].name", "cameras[2].fps", "camera c", "camera c"], "{mistakes}");

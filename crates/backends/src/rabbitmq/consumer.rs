@@ -39,6 +39,8 @@ pub(super) struct RabbitConsumer {
     held: Mutex<HashMap<Tag, Held>>,
     next_tag: AtomicU64,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
+    /// Ends once nothing more is delivered.
+    subscribed: tokio::sync::Mutex<mpsc::Receiver<()>>,
 }
 
 /// What the tasks of a consumer share.
@@ -136,17 +138,19 @@ impl RabbitConsumer {
         });
         // That the broker is away, or has no such queue, is better known at once.
         let first = shared.link.channel().await?;
+        let (delivering, subscribed) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
         for n in 0..shared.homes.len() {
-            tasks.spawn(Arc::clone(&shared).subscribe(n, arrive.clone()));
+            tasks.spawn(Arc::clone(&shared).subscribe(n, arrive.clone(), delivering.clone()));
         }
-        tasks.spawn(Arc::clone(&shared).look_around(first, arrive));
+        tasks.spawn(Arc::clone(&shared).look_around(first, arrive, delivering));
         Ok(Self {
             shared,
             arrived: tokio::sync::Mutex::new(arrived),
             held: Mutex::default(),
             next_tag: AtomicU64::new(1),
             tasks: tokio::sync::Mutex::new(tasks),
+            subscribed: tokio::sync::Mutex::new(subscribed),
         })
     }
 
@@ -157,9 +161,12 @@ impl RabbitConsumer {
 
 impl Shared {
     /// Stays subscribed to a home queue until it is told to stop.
-    async fn subscribe(self: Arc<Self>, n: usize, arrive: mpsc::Sender<Held>) {
+    ///
+    /// `subscribed` is let go once nothing more is delivered.
+    async fn subscribe(self: Arc<Self>, n: usize, arrive: mpsc::Sender<Held>, subscribed: mpsc::Sender<()>) {
+        let mut subscribed = Some(subscribed);
         while !self.stop.is_cancelled() {
-            if let Err(error) = self.deliver(&self.homes[n], &arrive).await {
+            if let Err(error) = self.deliver(&self.homes[n], &arrive, &mut subscribed).await {
                 tracing::info!(queue = %self.homes[n].queue, error = %error, "subscribing anew");
                 self.stop.run_until_cancelled(sleep(AGAIN_AFTER)).await;
             }
@@ -167,7 +174,12 @@ impl Shared {
     }
 
     /// Subscribes, and passes on what comes.
-    async fn deliver(&self, home: &Home, arrive: &mpsc::Sender<Held>) -> Result<(), QueueError> {
+    async fn deliver(
+        &self,
+        home: &Home,
+        arrive: &mpsc::Sender<Held>,
+        subscribed: &mut Option<mpsc::Sender<()>>,
+    ) -> Result<(), QueueError> {
         let channel = self.link.channel().await?;
         let context = format!("subscribing to {}", home.queue);
         within(&context, channel.basic_qos(home.prefetch, BasicQosOptions::default())).await?;
@@ -178,30 +190,52 @@ impl Shared {
             FieldTable::default(),
         );
         let mut stream = within(&context, consume).await?;
+        let mut waiting = None;
         while let Some(next) = self.stop.run_until_cancelled(stream.next()).await {
             let Some(Ok(delivery)) = next else { return Err(super::unavailable(context, "the channel is gone")) };
-            self.pass_on(home, delivery, &channel, arrive).await;
+            match self.stop.run_until_cancelled(self.permit()).await {
+                Some(permit) => self.pass_on(home, delivery, &channel, permit, arrive).await,
+                // Whoever cancels is not to wait for permits.
+                None => {
+                    waiting = Some(delivery);
+                    break;
+                }
+            }
         }
         within(&context, channel.basic_cancel(stream.tag(), BasicCancelOptions::default())).await?;
+        *subscribed = None;
         // What was on its way meanwhile: it is worked off here, rather than delivered again elsewhere.
-        while let Some(Ok(delivery)) = stream.next().await {
-            self.pass_on(home, delivery, &channel, arrive).await;
+        loop {
+            let delivery = match waiting.take() {
+                Some(delivery) => delivery,
+                None => match stream.next().await {
+                    Some(Ok(delivery)) => delivery,
+                    _ => return Ok(()),
+                },
+            };
+            match self.close.run_until_cancelled(self.permit()).await {
+                Some(permit) => self.pass_on(home, delivery, &channel, permit, arrive).await,
+                None => give_back(&delivery.acker).await,
+            }
         }
-        Ok(())
     }
 
-    /// Passes a delivery on once there is a permit for it.
+    async fn permit(&self) -> OwnedSemaphorePermit {
+        match Arc::clone(&self.permits).acquire_owned().await {
+            Ok(permit) => permit,
+            // Nobody closes this semaphore.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     async fn pass_on(
         &self,
         home: &Home,
         delivery: lapin::message::Delivery,
         channel: &Channel,
+        permit: OwnedSemaphorePermit,
         arrive: &mpsc::Sender<Held>,
     ) {
-        let wait = Arc::clone(&self.permits).acquire_owned();
-        let Some(Ok(permit)) = self.close.run_until_cancelled(wait).await else {
-            return give_back(&delivery.acker).await;
-        };
         let held = Held::new(home.queue, delivery, channel, permit, Taken::of(&home.taken));
         if let Err(mpsc::error::SendError(held)) = arrive.send(held).await {
             give_back(&held.acker).await;
@@ -209,7 +243,12 @@ impl Shared {
     }
 
     /// Lets idle permits look into the other queues.
-    async fn look_around(self: Arc<Self>, mut channel: Channel, arrive: mpsc::Sender<Held>) {
+    async fn look_around(
+        self: Arc<Self>,
+        mut channel: Channel,
+        arrive: mpsc::Sender<Held>,
+        _looking: mpsc::Sender<()>,
+    ) {
         while self.stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
             for (queue, taken) in self.worth_a_look() {
                 match self.look_into(&channel, queue, taken.as_ref(), &arrive).await {
@@ -296,6 +335,8 @@ impl Consumer for RabbitConsumer {
 
     async fn cancel(&self) -> Result<(), QueueError> {
         self.shared.stop.cancel();
+        // Nobody sends: it ends with the last one who could bring something.
+        _ = self.subscribed.lock().await.recv().await;
         Ok(())
     }
 

@@ -15,8 +15,9 @@ pub struct Seams(BTreeMap<Epoch, Seam>);
 pub struct Limit {
     /// Frames captured from here on.
     pub at: Option<TimeUs>,
-    /// Segments that open with one of these, and all behind them.
-    pub key_frames: Vec<Digest>,
+    /// Segments that open with one of these, captured about then, and all behind them. A camera that sees nothing new may send
+    /// the same key frame again and again.
+    pub key_frames: Vec<(Digest, TimeUs)>,
 }
 
 impl Seams {
@@ -37,7 +38,10 @@ impl Seams {
             Some(_) => seam.at.plus(Self::KEY_FRAME_GRACE_US),
             None => seam.at,
         };
-        Limit { at: newer().map(cut).min(), key_frames: newer().filter_map(|seam| seam.key_frame).collect() }
+        Limit {
+            at: newer().map(cut).min(),
+            key_frames: newer().filter_map(|seam| Some((seam.key_frame?, seam.at))).collect(),
+        }
     }
 }
 
@@ -53,9 +57,10 @@ impl Limit {
         self.at.is_some_and(|limit| at >= limit)
     }
 
-    /// Whether a segment opens with a seam's key frame.
+    /// Whether a segment opens with a seam's key frame, at about its time.
     pub fn opens(&self, span: &Span) -> bool {
-        span.key_frame.is_some_and(|digest| self.key_frames.contains(&digest))
+        let near = |at: TimeUs| span.start.since(at).unsigned_abs() <= Seams::KEY_FRAME_GRACE_US.unsigned_abs();
+        self.key_frames.iter().any(|(digest, at)| span.key_frame == Some(*digest) && near(*at))
     }
 
     /// How many of a span's frames are superseded, where their times are not known one by one: taken as evenly spaced.
@@ -109,7 +114,14 @@ mod tests {
         assert!(seams.insert(Epoch(2), seam));
         assert!(!seams.insert(Epoch(2), seam));
         let limit = seams.limit(Epoch(1));
-        assert_eq!(limit.key_frames, [Digest::of(b"k")]);
+        let opens = |start: i64, key_frame: &[u8]| {
+            let (start, end) = (TimeUs(start), TimeUs(start + 1_000_000));
+            let key_frame = Some(Digest::of(key_frame));
+            limit.opens(&Span { first_frame: 0, frames: 10, start, end, clock: Clock::Unix, key_frame })
+        };
+        assert!(opens(4_000_000, b"k") && opens(6_000_000, b"k"));
+        assert!(!opens(4_000_000, b"other"));
+        assert!(!opens(2_000_000, b"k"), "a camera that sees nothing new sent the same one before");
         assert!(!limit.covers(TimeUs(6_999_999)) && limit.covers(TimeUs(7_000_000)));
         assert_eq!(seams.limit(Epoch(2)), Limit::default());
     }

@@ -105,7 +105,10 @@ impl Memory {
         if state.away.receive {
             return Some(Err(away("receiving")));
         }
-        if state.cancelled || state.held.len() >= state.prefetch {
+        if state.cancelled {
+            return Some(Err(QueueError::Closed));
+        }
+        if state.held.len() >= state.prefetch {
             return None;
         }
         for queue in &self.subscribed {
@@ -189,6 +192,7 @@ impl Consumer for Memory {
 
     async fn cancel(&self) -> Result<(), QueueError> {
         self.state().cancelled = true;
+        self.changed.notify_waiters();
         Ok(())
     }
 
