@@ -14,19 +14,19 @@ use detektor_runtime::{role, telemetry};
 
 use cli::{Cli, Command, LogFormat};
 
-/// The command line, the configuration or a source is wrong.
-const EXIT_USAGE: u8 = 2;
+/// What messages begin with.
+const PROGRAM: &str = "detektor";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match start(cli) {
         Ok(code) => code,
         Err(error) if error.is::<config::ConfigError>() => {
-            eprintln!("detektor: {error}");
-            ExitCode::from(EXIT_USAGE)
+            eprintln!("{PROGRAM}: {error}");
+            role::EXIT_USAGE.into()
         }
         Err(error) => {
-            eprintln!("detektor: {error:#}");
+            eprintln!("{PROGRAM}: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -41,13 +41,13 @@ async fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     telemetry::init(format, &telemetry::filter_from_env())?;
     match cli.command {
         Command::Run(args) => return run::run(args).await,
-        Command::Dispatcher(told) => role::run(told).await.map_err(anyhow::Error::from_boxed)?,
-        Command::Detect(told) => role::run(told).await.map_err(anyhow::Error::from_boxed)?,
-        Command::Merge(told) => role::run(told).await.map_err(anyhow::Error::from_boxed)?,
-        Command::Balancer(told) => role::run(told).await.map_err(anyhow::Error::from_boxed)?,
+        Command::Dispatcher(told) => return Ok(role::run(PROGRAM, told).await),
+        Command::Detect(told) => return Ok(role::run(PROGRAM, told).await),
+        Command::Merge(told) => return Ok(role::run(PROGRAM, told).await),
+        Command::Balancer(told) => return Ok(role::run(PROGRAM, told).await),
         Command::Events(args) => match args.print.wanted() {
             Some(print) => commands::read::events(print).await?,
-            None => role::run(args.serve).await.map_err(anyhow::Error::from_boxed)?,
+            None => return Ok(role::run(PROGRAM, args.serve).await),
         },
         Command::Migrate(told) => commands::cluster::migrate(told).await?,
         Command::Bucket(what) => commands::cluster::bucket(what).await?,

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use detektor_backends::coordination::Member;
 use detektor_dispatcher::distributed::{Balancer, BalancerConfig};
+use detektor_dispatcher::role::{host, member};
 use detektor_merge::{EventObjects, InFlight, Merge, MergeConfig};
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Mistakes, text, whole};
-use detektor_runtime::role::{Broker, BucketSettings, Configured, Connected, Database, Process, ProcessSettings, Role};
+use detektor_runtime::role::{Configured, Connected, Process, ProcessSettings, Role, Servers};
 use detektor_runtime::task::BoxError;
 
 pub use detektor_dispatcher::role::DispatcherRole;
@@ -17,9 +17,7 @@ pub use detektor_dispatcher::role::DispatcherRole;
 /// The balancer role, as it is told to be.
 #[derive(Clone, Debug, Default)]
 pub struct BalancerRole {
-    rabbitmq: Broker,
-    s3: BucketSettings,
-    postgres: Database,
+    servers: Servers,
     own: Own,
 }
 
@@ -35,10 +33,10 @@ struct Own {
 
 impl Default for Own {
     fn default() -> Self {
-        let balancer = BalancerConfig::new(member("balancer"));
+        let balancer = BalancerConfig::new(member(host()));
         Self {
             process: ProcessSettings::default(),
-            name: std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned(),
+            name: balancer.member.name,
             interval: balancer.interval,
             ttl: balancer.ttl,
             calm: balancer.calm,
@@ -47,21 +45,9 @@ impl Default for Own {
     }
 }
 
-fn member(name: &str) -> Member {
-    Member { name: name.to_owned(), incarnation: unique() }
-}
-
-/// Differs from process to process, and from start to start.
-fn unique() -> u64 {
-    let now = detektor_runtime::unix_us().unsigned_abs();
-    (now << 16 | u64::from(std::process::id() & 0xffff)) >> 11
-}
-
 impl Settings for BalancerRole {
     fn visit(&mut self, visitor: &mut Visitor<'_>) {
-        visitor.section("rabbitmq", &mut self.rabbitmq);
-        visitor.section("s3", &mut self.s3);
-        visitor.section("postgres", &mut self.postgres);
+        self.servers.visit(visitor);
         visitor.section(Self::SECTION, &mut self.own);
     }
 }
@@ -100,8 +86,8 @@ impl BalancerRole {
             interval: *interval,
             ttl: *ttl,
             calm: *calm,
-            partitions: Some(self.rabbitmq.partitions),
-            ..BalancerConfig::new(member(name))
+            partitions: Some(self.servers.rabbitmq.partitions),
+            ..BalancerConfig::new(member(name.clone()))
         }
     }
 }
@@ -110,9 +96,7 @@ impl Configured for BalancerRole {
     const SECTION: &'static str = "balancer";
 
     fn mistakes(&self, mistakes: &mut Mistakes) {
-        self.rabbitmq.mistakes(mistakes);
-        self.s3.mistakes(mistakes);
-        self.postgres.mistakes(mistakes);
+        self.servers.all_mistakes(mistakes);
         for mistake in self.balancer().mistakes() {
             mistakes.add(Self::SECTION, mistake);
         }
@@ -127,8 +111,9 @@ impl Role for BalancerRole {
     }
 
     async fn start(self, process: &mut Process) -> Result<(), BoxError> {
-        let Connected { store, coordination } = self.postgres.connect(process).await?;
-        let bucket = self.s3.open_to_tell(process, &self.rabbitmq).await?;
+        let Servers { rabbitmq, s3, postgres } = &self.servers;
+        let Connected { store, coordination } = postgres.connect(process).await?;
+        let bucket = s3.open_to_tell(process, rabbitmq).await?;
         let balancer = Balancer::new(self.balancer(), coordination).map_err(|mistakes| {
             let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
             told.join("; ")

@@ -8,7 +8,7 @@ use detektor_backends::coordination::{Member, WantedCamera};
 use detektor_runtime::chain;
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Form, Mistakes, text, whole};
-use detektor_runtime::role::{Broker, BucketSettings, Configured, Connected, Database, Process, ProcessSettings, Role};
+use detektor_runtime::role::{Configured, Connected, Process, ProcessSettings, Role, Servers};
 use detektor_runtime::task::BoxError;
 
 use crate::distributed::AgentConfig;
@@ -18,9 +18,7 @@ use crate::{CameraConfig, Dispatcher, DispatcherConfig};
 /// The dispatcher role, as it is told to be.
 #[derive(Clone, Debug, Default)]
 pub struct DispatcherRole {
-    rabbitmq: Broker,
-    s3: BucketSettings,
-    postgres: Database,
+    servers: Servers,
     own: Own,
 }
 
@@ -48,12 +46,13 @@ impl Default for Own {
     }
 }
 
-/// What Kubernetes calls a pod.
-fn host() -> String {
+/// The host's name: on Kubernetes the pod's.
+pub fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
 
-fn member(name: String) -> Member {
+/// This process, by a name among those of its role.
+pub fn member(name: String) -> Member {
     Member { name, incarnation: fastrand::u64(..) >> 11 }
 }
 
@@ -65,9 +64,7 @@ fn member_name() -> Form<String> {
 
 impl Settings for DispatcherRole {
     fn visit(&mut self, visitor: &mut Visitor<'_>) {
-        visitor.section("rabbitmq", &mut self.rabbitmq);
-        visitor.section("s3", &mut self.s3);
-        visitor.section("postgres", &mut self.postgres);
+        self.servers.visit(visitor);
         visitor.section(Self::SECTION, &mut self.own);
     }
 }
@@ -126,9 +123,7 @@ impl Configured for DispatcherRole {
     const SECTION: &'static str = "dispatcher";
 
     fn mistakes(&self, mistakes: &mut Mistakes) {
-        self.rabbitmq.mistakes(mistakes);
-        self.s3.mistakes(mistakes);
-        self.postgres.mistakes(mistakes);
+        self.servers.all_mistakes(mistakes);
         for mistake in self.agent().mistakes() {
             mistakes.add(Self::SECTION, mistake);
         }
@@ -146,9 +141,10 @@ impl Role for DispatcherRole {
     }
 
     async fn start(self, process: &mut Process) -> Result<(), BoxError> {
-        let Connected { store, coordination } = self.postgres.connect(process).await?;
-        let bucket = self.s3.open(process).await?;
-        let queues = self.rabbitmq.connect(process).await?;
+        let Servers { rabbitmq, s3, postgres } = &self.servers;
+        let Connected { store, coordination } = postgres.connect(process).await?;
+        let bucket = s3.open(process).await?;
+        let queues = rabbitmq.connect(process).await?;
         let dispatcher = Dispatcher::new(self.dispatcher(), queues, bucket, store, &process.metrics).await?;
         let (agent, stop) = (self.agent(), process.shutdown());
         let running = async move { dispatcher.run_placed(agent, coordination, Arc::new(read), stop).await };

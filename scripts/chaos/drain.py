@@ -3,7 +3,6 @@
 holds and be gone within its deadline, and nothing may be delivered twice or fail. Prints one JSON object; exits 1 otherwise."""
 
 import argparse
-import base64
 import json
 import pathlib
 import re
@@ -11,7 +10,6 @@ import shutil
 import sys
 import tempfile
 import time
-import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "stack"))
 
@@ -19,14 +17,6 @@ from roles import Stack  # noqa: E402
 from servers import Servers  # noqa: E402
 
 DRAIN_S, GOODBYE_S = 20, 5
-
-
-def redeliveries(rabbitmq):
-    request = urllib.request.Request(f"http://127.0.0.1:{rabbitmq.management}/api/overview")
-    token = base64.b64encode(f"{rabbitmq.USER}:{rabbitmq.password}".encode()).decode()
-    request.add_header("Authorization", f"Basic {token}")
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return json.load(answer).get("message_stats", {}).get("redeliver", 0)
 
 
 def main():
@@ -68,7 +58,7 @@ def main():
             time.sleep(0.5)
         failed = {name: ledger["failed"] for name, ledger in stack.api.ledgers(names).items() if ledger["failed"]}
         time.sleep(3)
-        again = redeliveries(servers.rabbitmq)
+        again = servers.rabbitmq.ask("overview").get("message_stats", {}).get("redeliver", 0)
         handled = [int(n) for log in work.glob("detect-*/log") for n in re.findall(r"report.done=(\d+)", log.read_text())]
         given_back = [int(n) for log in work.glob("detect-*/log") for n in re.findall(r"given_back=(\d+)", log.read_text())]
         stack.stop()

@@ -1,21 +1,16 @@
 """Detektor's roles as processes, and a whole stack of them."""
 
-import base64
 import json
 import pathlib
 import subprocess
 import time
-import urllib.error
 import urllib.parse
 import urllib.request
 
 from servers import Process, free_port, write_secret
 
-
 # So many looks in a row must find everything done, half a second apart.
 SETTLED = 14
-
-
 # What does not close for so long does not close any more.
 HOPELESS_S = 90
 
@@ -47,17 +42,6 @@ class Role(Process):
                 return True
         except OSError:
             return False
-
-    def metrics(self):
-        """The sum of each metric over its labels."""
-        sums = {}
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
-            for line in answer.read().decode().splitlines():
-                if not line.startswith("#"):
-                    name, value = line.rsplit(" ", 1)
-                    name = name.split("{")[0]
-                    sums[name] = sums.get(name, 0.0) + float(value)
-        return sums
 
 
 class Api:
@@ -136,7 +120,7 @@ class Stack:
     def stop(self):
         """Drains everything, the ends of the line last. Returns who did not end well, with the exit status."""
         failed = {}
-        for name in ("balancer", "dispatcher", "detect", "merge", "events"):
+        for name in self.ORDER:
             processes = self.of(name)
             for process in processes:
                 process.tell_to_stop()
@@ -181,10 +165,6 @@ class Stack:
             return False
 
     def depths(self):
-        rabbitmq = self.servers.rabbitmq
-        request = urllib.request.Request(f"http://127.0.0.1:{rabbitmq.management}/api/queues?columns=name,messages")
-        token = base64.b64encode(f"{rabbitmq.USER}:{rabbitmq.password}".encode()).decode()
-        request.add_header("Authorization", f"Basic {token}")
-        with urllib.request.urlopen(request, timeout=5) as answer:
-            # One that was just started does not know yet what its queues hold.
-            return sum(queue.get("messages", 1) for queue in json.load(answer))
+        queues = self.servers.rabbitmq.ask("queues?columns=name,messages")
+        # One that was just started does not know yet what its queues hold.
+        return sum(queue.get("messages", 1) for queue in queues)

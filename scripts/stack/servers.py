@@ -1,6 +1,8 @@
 """RabbitMQ, Postgres and MinIO on loopback, each in a directory of its own: for trying things out, for the stack, for chaos."""
 
+import base64
 import glob
+import json
 import os
 import pathlib
 import pwd
@@ -172,6 +174,14 @@ disk_free_limit.absolute = 50MB
 
     def ready(self):
         return listens(self.port) and listens(self.management)
+
+    def ask(self, path):
+        """What the management API says."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.management}/api/{path}")
+        token = base64.b64encode(f"{self.USER}:{self.password}".encode()).decode()
+        request.add_header("Authorization", f"Basic {token}")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
 
     def settings(self):
         return f"""\

@@ -1,7 +1,7 @@
 //! The detect function as a process of its own: jobs from `detect.NN`, outcomes to `merge.NN`, objects in the bucket. It
 //! needs no database.
 
-use detektor_contract::names::{Queue, Work};
+use detektor_contract::names::Work;
 use detektor_runtime::fields::settings::{Settings, Shown, Visitor};
 use detektor_runtime::fields::{Mistakes, parsed, text, whole};
 use detektor_runtime::role::{Broker, BucketSettings, Configured, Process, ProcessSettings, Role};
@@ -78,11 +78,10 @@ impl Role for DetectRole {
         let bucket = self.s3.open_to_tell(process, &self.rabbitmq).await?;
         let queues = self.rabbitmq.connect(process).await?;
         let detect = self.own.looking.start(bucket, &process.metrics).await?;
-        let jobs = (0..self.rabbitmq.partitions).map(|partition| Queue::Work(Work::Detect, partition));
         let config = HostConfig {
             // One more than there are workers: its video is fetched while they look.
             permits: self.own.looking.workers() as u32 + 1,
-            ..HostConfig::new(jobs.collect()).drained_within(process.drain)
+            ..HostConfig::new(self.rabbitmq.queues(Work::Detect)).drained_within(process.drain)
         };
         let host = Host::new(Self::SECTION, detect.handler(), queues, config, &process.metrics, &process.health)?;
         let stop = process.shutdown();

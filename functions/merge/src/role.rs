@@ -8,7 +8,7 @@ use detektor_contract::names::{Queue, Work};
 use detektor_runtime::HostConfig;
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Mistakes, whole};
-use detektor_runtime::role::{Broker, BucketSettings, Configured, Database, Process, ProcessSettings, Role};
+use detektor_runtime::role::{Configured, Process, ProcessSettings, Role, Servers};
 use detektor_runtime::task::BoxError;
 
 use crate::{DeadLetters, Merge, MergeConfig};
@@ -16,9 +16,7 @@ use crate::{DeadLetters, Merge, MergeConfig};
 /// The merge role, as it is told to be.
 #[derive(Clone, Debug, Default)]
 pub struct MergeRole {
-    rabbitmq: Broker,
-    s3: BucketSettings,
-    postgres: Database,
+    servers: Servers,
     own: Own,
 }
 
@@ -46,9 +44,7 @@ impl Default for Own {
 
 impl Settings for MergeRole {
     fn visit(&mut self, visitor: &mut Visitor<'_>) {
-        visitor.section("rabbitmq", &mut self.rabbitmq);
-        visitor.section("s3", &mut self.s3);
-        visitor.section("postgres", &mut self.postgres);
+        self.servers.visit(visitor);
         visitor.section(Self::SECTION, &mut self.own);
     }
 }
@@ -78,9 +74,7 @@ impl Configured for MergeRole {
     const SECTION: &'static str = "merge";
 
     fn mistakes(&self, mistakes: &mut Mistakes) {
-        self.rabbitmq.mistakes(mistakes);
-        self.s3.mistakes(mistakes);
-        self.postgres.mistakes(mistakes);
+        self.servers.all_mistakes(mistakes);
     }
 }
 
@@ -92,16 +86,17 @@ impl Role for MergeRole {
     }
 
     async fn start(self, process: &mut Process) -> Result<(), BoxError> {
-        let store = self.postgres.connect(process).await?.store;
-        let bucket = self.s3.open_to_tell(process, &self.rabbitmq).await?;
-        let queues = self.rabbitmq.connect(process).await?;
+        let Servers { rabbitmq, s3, postgres } = &self.servers;
+        let store = postgres.connect(process).await?.store;
+        let bucket = s3.open_to_tell(process, rabbitmq).await?;
+        let queues = rabbitmq.connect(process).await?;
         let config = MergeConfig { hole_wait: self.own.hole_wait, ..MergeConfig::default() };
         let merge = Arc::new(Merge::new(store, Arc::clone(&bucket), config, &process.metrics)?);
         let letters = Arc::new(DeadLetters::new(bucket));
 
         let Own { batches, batch_max, batch_linger, .. } = self.own;
-        let outcomes = (0..self.rabbitmq.partitions).map(|partition| Queue::Work(Work::Merge, partition));
-        let batched = HostConfig { permits: batches, batch_max, batch_linger, ..HostConfig::new(outcomes.collect()) };
+        let batched =
+            HostConfig { permits: batches, batch_max, batch_linger, ..HostConfig::new(rabbitmq.queues(Work::Merge)) };
         let single = |work| HostConfig::new(vec![Queue::Dead(work)]);
         process.host(Self::SECTION, merge.handler(), &queues, batched)?;
         process.host("dead_detect", Arc::clone(&letters).jobs(), &queues, single(Work::Detect))?;

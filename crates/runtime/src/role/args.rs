@@ -1,4 +1,5 @@
-//! The command line of whatever is configured by file, environment and flags. Flags win over the environment, that over the file, that over the defaults.
+//! The command line of whatever is configured by file, environment and flags. Flags win over the environment, that over the
+//! file, that over the defaults.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -21,17 +22,6 @@ pub struct Told<R> {
 }
 
 impl<R: Configured> Told<R> {
-    /// Settings by their paths, such as `rabbitmq.url`, with nothing else told.
-    pub fn of<'a>(texts: impl IntoIterator<Item = (&'a str, String)>) -> Self {
-        let texts = texts.into_iter().map(|(path, text)| (path.to_owned(), text)).collect();
-        Self { file: None, texts, kind: PhantomData }
-    }
-
-    /// Whether anything was told.
-    pub fn is_empty(&self) -> bool {
-        self.file.is_none() && self.texts.is_empty()
-    }
-
     /// It, as it was told to be.
     ///
     /// # Errors
@@ -40,8 +30,8 @@ impl<R: Configured> Told<R> {
         let (mut it, mut mistakes) = (R::default(), Mistakes::default());
         if let Some(path) = &self.file {
             let name = path.display().to_string();
-            let own =
-                |section: &str| settings::<R>().iter().any(|setting| setting.path.split('.').next() == Some(section));
+            let settings = settings::<R>();
+            let own = |section: &str| settings.iter().any(|setting| setting.path.split('.').next() == Some(section));
             let others: Vec<&str> = SECTIONS.into_iter().filter(|section| !own(section)).collect();
             match std::fs::read_to_string(path) {
                 Ok(text) => read_file(&mut it, &name, &text, &others, &mut mistakes),

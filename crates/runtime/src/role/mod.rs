@@ -25,7 +25,7 @@ pub use servers::{Broker, BucketSettings, Connected, Database, Servers};
 
 /// The sections of a configuration file. One file may serve all roles: each leaves alone what is not its own.
 const SECTIONS: [&str; 8] = ["rabbitmq", "s3", "postgres", "dispatcher", "detect", "merge", "events", "balancer"];
-/// The command line or the configuration is wrong.
+/// How a process ends whose command line or configuration is wrong.
 pub const EXIT_USAGE: u8 = 2;
 
 /// What is configured by a file, the environment and flags.
@@ -58,9 +58,13 @@ fn listed(mistakes: &Mistakes) -> String {
     mistakes.0.iter().map(|mistake| format!("\n  {mistake}")).collect()
 }
 
-/// Runs a role until it is told to stop, and drains it.
-pub async fn run<R: Role>(args: Told<R>) -> Result<(), BoxError> {
-    let role = args.resolve()?;
+/// Runs a role as the program `name` until it is told to stop, and drains it. Says on standard error what went wrong.
+pub async fn run<R: Role>(name: &str, told: Told<R>) -> ExitCode {
+    exit_code(name, run_to_end(told).await)
+}
+
+async fn run_to_end<R: Role>(told: Told<R>) -> Result<(), BoxError> {
+    let role = told.resolve()?;
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
     let mut process = Process::begin(R::SECTION, &role.process(), shutdown).await?;
@@ -85,7 +89,7 @@ pub fn main<R: Role>() -> ExitCode {
     let ended = || -> Result<(), BoxError> {
         let args = Told::<R>::from_arg_matches(&matches)?;
         telemetry::init(format, &telemetry::filter_from_env())?;
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(args))
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run_to_end(args))
     };
     exit_code(&name, ended())
 }

@@ -13,7 +13,7 @@ use detektor_backends::queue::Queues;
 use detektor_backends::rabbitmq::{RabbitMq, RabbitOptions};
 use detektor_backends::s3::{Credentials, S3Bucket, S3Options};
 use detektor_backends::store::EventStore;
-use detektor_contract::names::DEFAULT_PARTITIONS;
+use detektor_contract::names::{DEFAULT_PARTITIONS, Queue, Work};
 
 use super::{Configured, Process};
 use crate::fields::settings::{Settings, Visitor};
@@ -110,6 +110,11 @@ impl Broker {
         missing(self.password_file.as_ref(), "rabbitmq.password_file", mistakes);
         scheme(&self.url, &["amqp://", "amqps://"], "rabbitmq.url", mistakes);
         scheme(&self.management_url, &["http://", "https://"], "rabbitmq.management_url", mistakes);
+    }
+
+    /// The queues of a kind of work.
+    pub fn queues(&self, work: Work) -> Vec<Queue> {
+        (0..self.partitions).map(|partition| Queue::Work(work, partition)).collect()
     }
 
     /// As the backend wants it.
@@ -272,9 +277,7 @@ impl BucketSettings {
         let bucket = process.patiently("s3", || async { reached(S3Bucket::new(&options).await?).await }).await?;
         Ok(AroundBucket::new(Arc::new(bucket), process.breaker("s3")))
     }
-}
 
-impl BucketSettings {
     /// The bucket, to write what others may hear of: they are told before a write returns.
     ///
     /// # Errors
@@ -404,7 +407,7 @@ pub struct Connected {
     pub coordination: Arc<dyn Coordination>,
 }
 
-/// All three servers, for tools that are no role.
+/// All three servers: for roles that use them all, and for tools, which use some.
 #[derive(Clone, Debug, Default)]
 pub struct Servers {
     /// RabbitMQ.
@@ -420,6 +423,15 @@ impl Settings for Servers {
         visitor.section("rabbitmq", &mut self.rabbitmq);
         visitor.section("s3", &mut self.s3);
         visitor.section("postgres", &mut self.postgres);
+    }
+}
+
+impl Servers {
+    /// What is wrong with any of them.
+    pub fn all_mistakes(&self, mistakes: &mut Mistakes) {
+        self.rabbitmq.mistakes(mistakes);
+        self.s3.mistakes(mistakes);
+        self.postgres.mistakes(mistakes);
     }
 }
 
