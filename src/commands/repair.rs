@@ -4,8 +4,8 @@ use std::io::Write;
 
 use anyhow::Context;
 use detektor_backends::embedded::{Embedded, Options};
-use detektor_contract::OutcomeBody;
-use detektor_merge::{Damaged, Kept, replay as replay_store, unreadable};
+use detektor_merge::Damaged;
+use detektor_runtime::replay::{FailedSegment, Kept, Partitions, Quarantine, Which};
 
 use crate::cli::{DataArgs, ReplayArgs};
 use crate::run::{PARTITION, progress};
@@ -16,7 +16,10 @@ pub async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
         return list(args).await;
     }
     let data = open(&args.data.data_dir).await?;
-    let done = replay_store(&*data.store(), &*data.bucket(), &data.queues(), args.camera.as_ref(), |_| PARTITION).await;
+    let quarantine = Quarantine::new(data.store(), data.bucket());
+    let which = Which::of(args.camera);
+    let done = quarantine.replay(&which, &*data.queues(), &Partitions::Only(PARTITION)).await;
+    drop(quarantine);
     data.close().await;
     let done = done?;
     for (id, reason) in &done.failed {
@@ -33,21 +36,15 @@ pub async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
 
 async fn list(args: ReplayArgs) -> anyhow::Result<()> {
     let data = Embedded::open_read_only(&args.data.data_dir).await?;
+    let (quarantine, which) = (Quarantine::new(data.store(), data.bucket()), Which::of(args.camera));
     let mut out = std::io::stdout().lock();
-    for outcome in data.store().tombstones().await? {
-        let OutcomeBody::Tombstone(tombstone) = &outcome.body else { continue };
-        if args.camera.as_ref().is_none_or(|only| *only == outcome.id.camera) {
-            let (frames, tries) = (tombstone.span.frames, tombstone.attempts);
-            writeln!(out, "{}  {frames} frames, tried {tries} times: {}", outcome.id, tombstone.error)?;
-        }
+    for FailedSegment { id, span, attempts, error, .. } in quarantine.segments(&which).await? {
+        writeln!(out, "{id}  {} frames, tried {attempts} times: {error}", span.frames)?;
     }
-    for (key, kept) in unreadable(&*data.bucket()).await? {
+    for (key, kept) in quarantine.messages(&which).await? {
         match kept {
-            Kept::Readable(_, id, _) if args.camera.as_ref().is_none_or(|only| *only == id.camera) => {
-                writeln!(out, "{id}  could not be read when it came, and can now: {key}")?;
-            }
-            Kept::Unreadable(reason) if args.camera.is_none() => writeln!(out, "{key}  cannot be read: {reason}")?,
-            Kept::Readable(..) | Kept::Unreadable(_) => {}
+            Kept::Readable(_, id, _) => writeln!(out, "{id}  could not be read when it came, and can now: {key}")?,
+            Kept::Unreadable(reason) => writeln!(out, "{key}  cannot be read: {reason}")?,
         }
     }
     Ok(())

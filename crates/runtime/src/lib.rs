@@ -5,8 +5,10 @@
 //! - [`retry`]: the one way to try again; [`blocking`]: threads for heavy work; [`task`]: owners of tasks.
 //! - [`http`], [`metrics`], [`telemetry`]: health, numbers and logs.
 //! - [`fields`]: what people write in files, flags and variables, with every mistake in it.
+//! - [`replay`]: tries again what failed for good, for whoever may ask for that.
 //!
-//! Invariant: nothing here knows what a message means, and no handler knows which queue feeds it.
+//! Invariant: nothing here knows what a message means, but for [`replay`], which must give a job its next generation; and no
+//! handler knows which queue feeds it.
 
 pub mod blocking;
 pub mod fields;
@@ -14,6 +16,7 @@ pub mod handler;
 pub mod host;
 pub mod http;
 pub mod metrics;
+pub mod replay;
 pub mod retry;
 pub mod role;
 pub mod task;

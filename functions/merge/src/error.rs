@@ -1,7 +1,6 @@
 //! What merge fails of.
 
 use detektor_backends::bucket::BucketError;
-use detektor_backends::queue::QueueError;
 use detektor_backends::store::StoreError;
 use detektor_contract::{Fault, Faulty};
 
@@ -24,14 +23,6 @@ pub enum MergeError {
         /// Why it failed.
         source: StoreError,
     },
-    /// The queue failed.
-    #[error("{doing}")]
-    Queue {
-        /// What was being done.
-        doing: &'static str,
-        /// Why it failed.
-        source: QueueError,
-    },
     /// It took longer than the batch may take.
     #[error("the event store and the bucket took too long")]
     Deadline,
@@ -41,7 +32,7 @@ impl Faulty for MergeError {
     fn fault(&self) -> Fault {
         match self {
             // No outcome is at fault for what a database or a bucket holds or refuses.
-            Self::Bucket { .. } | Self::Store { .. } | Self::Queue { .. } | Self::Deadline => Fault::Transient,
+            Self::Bucket { .. } | Self::Store { .. } | Self::Deadline => Fault::Transient,
         }
     }
 }
@@ -60,11 +51,5 @@ impl<T> Doing<T> for Result<T, BucketError> {
 impl<T> Doing<T> for Result<T, StoreError> {
     fn doing(self, doing: &'static str) -> Result<T, MergeError> {
         self.map_err(|source| MergeError::Store { doing, source })
-    }
-}
-
-impl<T> Doing<T> for Result<T, QueueError> {
-    fn doing(self, doing: &'static str) -> Result<T, MergeError> {
-        self.map_err(|source| MergeError::Queue { doing, source })
     }
 }

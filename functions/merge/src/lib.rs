@@ -4,7 +4,8 @@
 //!   transaction, into the event store, where every camera is folded as far as nothing is missing.
 //! - [`EventObjects`]: writes closed events to the bucket, as the store's outbox says.
 //! - [`InFlight`]: removes the video of jobs that are through.
-//! - [`DeadLetters`]: keeps what failed for good and gives its sequence number a tombstone; [`replay`] tries it again.
+//! - [`DeadLetters`]: keeps what failed for good and gives its sequence number a tombstone; `detektor_runtime::replay` tries
+//!   it again.
 //! - [`role`]: all of this as a process of its own.
 //! - [`reindex`]: makes the event store anew from the outcome log.
 //!
@@ -21,7 +22,6 @@ mod merge;
 mod numbers;
 mod objects;
 mod reindex;
-mod replay;
 pub mod role;
 
 pub use dead::DeadLetters;
@@ -31,4 +31,3 @@ pub use latency::{Latencies, Percentiles};
 pub use merge::{Merge, MergeConfig, Now};
 pub use objects::EventObjects;
 pub use reindex::{Damaged, Reindexed, reindex};
-pub use replay::{Kept, Replayed, replay, unreadable};

@@ -11,8 +11,9 @@ use detektor_backends::queue::Message;
 use detektor_contract::names::{HEADER_ATTEMPTS, HEADER_ERROR, Queue, Work};
 use detektor_contract::wire::{decode_job, decode_outcome, encode_job, encode_outcome};
 use detektor_contract::*;
-use detektor_merge::{DeadLetters, Replayed, replay};
+use detektor_merge::DeadLetters;
 use detektor_runtime::Output;
+use detektor_runtime::replay::{Partitions, Quarantine, Replayed, Which};
 use support::footage::{Footage, seen};
 use support::{World, call, camera, merge};
 
@@ -45,6 +46,11 @@ fn dead(body: Bytes) -> Message {
     Message { body, headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into() }
 }
 
+async fn replay(world: &World, which: &Which) -> Replayed {
+    let quarantine = Quarantine::new(world.store(), world.bucket());
+    quarantine.replay(which, &*world.embedded.queues(), &Partitions::Only(7)).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_dead_job_gets_a_tombstone_and_a_replay_wins_over_it() {
     let world = World::new().await;
@@ -68,7 +74,7 @@ async fn a_dead_job_gets_a_tombstone_and_a_replay_wins_over_it() {
     assert_eq!(world.store().tombstones().await.unwrap().len(), 1);
 
     let queues = world.embedded.queues();
-    let replayed = replay(&*world.store(), &*world.bucket(), &queues, None, |_| 7).await.unwrap();
+    let replayed = replay(&world, &Which::All).await;
     assert_eq!((replayed.queued, replayed.failed), (vec![lost.id.clone()], vec![]));
     let consumer = queues.consume(&[Queue::Work(Work::Detect, 7)], 1).await.unwrap();
     let again = decode_job(&consumer.receive().await.unwrap().message.body).unwrap();
@@ -91,7 +97,7 @@ async fn a_job_that_is_gone_is_named() {
     let OutcomeBody::Tombstone(body) = &mut footage.outcomes[0].body else { panic!() };
     body.quarantine = Some(key);
     merge(&world.merge(), &footage.outcomes).await.unwrap();
-    let replayed = replay(&*world.store(), &*world.bucket(), &world.embedded.queues(), None, |_| 0).await.unwrap();
+    let replayed = replay(&world, &Which::All).await;
     assert_eq!(replayed.queued, []);
     assert_eq!(replayed.failed[0].0, id);
     assert!(replayed.failed[0].1.contains("no object"), "{:?}", replayed.failed);
@@ -108,12 +114,10 @@ async fn what_cannot_be_read_is_kept_as_it_is() {
     let keys = world.keys(ObjectKey::QUARANTINE).await;
     assert_eq!(keys, [ObjectKey::quarantine_unreadable(Digest::of(&rubbish))]);
     assert_eq!(world.bucket().get(&keys[0]).await.unwrap(), rubbish);
-    let queues = world.embedded.queues();
-    let replayed = replay(&*world.store(), &*world.bucket(), &queues, None, |_| 0).await.unwrap();
+    let replayed = replay(&world, &Which::All).await;
     assert_eq!((replayed.queued, replayed.unreadable.len()), (vec![], 1));
     assert_eq!(replayed.unreadable[0].0, keys[0]);
-    let only = Some(&camera());
-    let replayed = replay(&*world.store(), &*world.bucket(), &queues, only, |_| 0).await.unwrap();
+    let replayed = replay(&world, &Which::Camera(camera())).await;
     assert_eq!(replayed.unreadable, [], "it is nobody's");
     assert_eq!(world.keys(ObjectKey::QUARANTINE).await, keys, "it is kept");
 }
@@ -132,13 +136,53 @@ async fn what_a_newer_release_reads_is_queued_again_as_it_is() {
     }
     let queues = world.embedded.queues();
     let other = CameraId::new("other").unwrap();
-    let replayed = replay(&*world.store(), &*world.bucket(), &queues, Some(&other), |_| 7).await.unwrap();
+    let replayed = replay(&world, &Which::Camera(other)).await;
     assert_eq!((replayed, world.keys(ObjectKey::UNREADABLE).await.len()), (Replayed::default(), 2));
-    let replayed = replay(&*world.store(), &*world.bucket(), &queues, None, |_| 7).await.unwrap();
+    let replayed = replay(&world, &Which::All).await;
     assert_eq!((replayed.queued.len(), replayed.unreadable), (2, vec![]));
     for (work, body) in [Work::Merge, Work::Detect].into_iter().zip(&bodies) {
         let consumer = queues.consume(&[Queue::Work(work, 7)], 1).await.unwrap();
         assert_eq!(consumer.receive().await.unwrap().message.body, body);
     }
     assert_eq!(world.keys(ObjectKey::UNREADABLE).await, []);
+}
+
+/// A job as the first release of this wire version wrote it: fields that came later are not there, one that went is.
+fn first_release(id: &SegmentId) -> Bytes {
+    let header = format!(
+        r#"{{"id":{{"camera":"{}","epoch":{},"sequence":{}}},"generation":0,"span":{{"first_frame":5,"frames":5,"start":0,"end":1000000,"clock":"unix"}},"media":{{"codec":"h264","width":640,"height":480,"time_scale":90000,"init":"b690dd4b190c86e4b4a62928d4094a94","samples":5,"pre_roll":0}},"payload":{{"at":"inline","init_bytes":4}},"policy":{{"sampling":{{"per_second":5}},"gate":true,"store_score":1000,"keep_video":"events","gone":1}},"rules":{{"report_score":3000,"open_score":5000,"open_looks":3,"open_window":5,"lost_after_ms":2000,"stationary_after_ms":10000,"stationary_misses":15}}}}"#,
+        id.camera, id.epoch, id.sequence
+    );
+    let mut message = b"DTKJ\x01\x00".to_vec();
+    message.extend((header.len() as u32).to_be_bytes());
+    message.extend(header.bytes());
+    message.extend(b"initmedia");
+    message.into()
+}
+
+#[tokio::test]
+async fn an_older_releases_job_is_replayed_and_no_other_is() {
+    let world = World::new().await;
+    let mut footage = Footage::live();
+    for _ in 0..3 {
+        footage.tombstone(5);
+    }
+    for outcome in &mut footage.outcomes[..3] {
+        let key = ObjectKey::quarantine(&outcome.id, 0);
+        world.bucket().put(&key, first_release(&outcome.id)).await.unwrap();
+        let OutcomeBody::Tombstone(body) = &mut outcome.body else { panic!() };
+        body.quarantine = Some(key);
+    }
+    merge(&world.merge(), &footage.outcomes).await.unwrap();
+    let id = footage.outcomes[1].id.clone();
+    let replayed = replay(&world, &Which::Segment(id.clone())).await;
+    assert_eq!(replayed, Replayed { queued: vec![id.clone()], ..Replayed::default() });
+    let consumer = world.embedded.queues().consume(&[Queue::Work(Work::Detect, 7)], 1).await.unwrap();
+    let job = decode_job(&consumer.receive().await.unwrap().message.body).unwrap();
+    assert_eq!((&job.id, job.generation, job.policy.max_age_ms), (&id, 1, None));
+    assert_eq!(job.payload, Payload::Inline { init_bytes: 4, video: Bytes::from_static(b"initmedia") });
+
+    let none = SegmentId { sequence: 99, ..id };
+    assert_eq!(replay(&world, &Which::Segment(none)).await, Replayed::default());
+    assert_eq!(replay(&world, &Which::All).await.queued.len(), 3);
 }
