@@ -17,6 +17,12 @@ pub const HEADER_TRACEPARENT: &str = "traceparent";
 pub const HEADER_CLOSED_AT: &str = "detektor-closed-at-us";
 /// When the segment's last frame was captured, in Unix microseconds. A measurement only.
 pub const HEADER_CAPTURED_AT: &str = "detektor-captured-at-us";
+/// On an outcome: when detect took its job in hand, in Unix microseconds. A measurement only.
+pub const HEADER_TAKEN_AT: &str = "detektor-taken-at-us";
+/// On an outcome: when detect published it, in Unix microseconds. A measurement only.
+pub const HEADER_PUBLISHED_AT: &str = "detektor-published-at-us";
+/// On an outcome: how long decoding, the gate, the model and snapshots took, in microseconds. A measurement only.
+pub const HEADER_LOOKED: &str = "detektor-looked-us";
 /// On a dead letter: the error that ended it, for people.
 pub const HEADER_ERROR: &str = "detektor-error";
 /// On a dead letter: how often it was tried.

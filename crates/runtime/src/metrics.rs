@@ -17,6 +17,11 @@ const OTHER: &str = "other";
 /// Bucket borders for durations, in seconds: from a millisecond to five minutes.
 pub const SECONDS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+/// Bucket borders for latencies, in seconds: finer where promises are made, at 50 ms and 200 ms.
+pub const LATENCIES: &[f64] = &[
+    0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.25,
+    0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+];
 /// Bucket borders for small numbers of things, as batch sizes.
 pub const COUNTS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 /// Bucket borders for sizes, in bytes: from 1 KiB to 64 MiB.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use detektor_backends::bucket::{Bucket, BucketError};
 use detektor_backends::queue::Message;
-use detektor_contract::names::Work;
+use detektor_contract::names::{HEADER_LOOKED, Work};
 use detektor_contract::{
     Fate, KeepVideo, KeptVideo, Marker, MediaInfo, ObjectKey, Outcome, OutcomeBody, Payload, SegmentJob, SegmentResult,
     ShedReason, SnapshotRef, wire,
@@ -41,7 +41,7 @@ impl Default for DetectConfig {
 /// The detect function. Cheap to clone; clones share the workers.
 #[derive(Clone)]
 pub struct Detect {
-    workers: Workers<Task, Result<Looked, DetectError>>,
+    workers: Workers<Task, Result<(Looked, Duration), DetectError>>,
     /// Signs that any worker gave that it gets on.
     signs: Arc<AtomicU64>,
     bucket: Arc<dyn Bucket>,
@@ -66,7 +66,9 @@ impl Detect {
     {
         let work = |worker: &mut Worker, task: Task| {
             task.begun.store(true, Ordering::Relaxed);
-            worker.look(&task.job, &task.video, &task.call)
+            let begun = Instant::now();
+            let looked = worker.look(&task.job, &task.video, &task.call)?;
+            Ok((looked, begun.elapsed()))
         };
         let workers = Workers::start("detect", config.workers, config.workers, move |_| build(), work).await?;
         Ok(Self { workers, signs: Arc::default(), bucket })
@@ -93,9 +95,11 @@ impl Detect {
         }
         let progress = &invocation.progress;
         let video = self.video(&job, progress).await?;
-        let looked = self.look(&job, &video, progress).await?;
+        let (looked, took) = self.look(&job, &video, progress).await?;
         let result = self.store(&job, video, looked, progress).await?;
-        Ok(vec![output(&job, OutcomeBody::Result(result))])
+        let mut output = output(&job, OutcomeBody::Result(result));
+        output.message.headers.insert(HEADER_LOOKED.to_owned(), took.as_micros().to_string());
+        Ok(vec![output])
     }
 
     async fn video(&self, job: &SegmentJob, progress: &Progress) -> Result<Bytes, DetectError> {
@@ -105,7 +109,13 @@ impl Detect {
         }
     }
 
-    async fn look(&self, job: &Arc<SegmentJob>, video: &Bytes, progress: &Progress) -> Result<Looked, HandlerError> {
+    /// What a worker saw, and how long it looked.
+    async fn look(
+        &self,
+        job: &Arc<SegmentJob>,
+        video: &Bytes,
+        progress: &Progress,
+    ) -> Result<(Looked, Duration), HandlerError> {
         let stop = CancellationToken::new();
         // Whoever gives up on this call stops the worker too.
         let _stops = stop.clone().drop_guard();

@@ -75,11 +75,12 @@ impl Merge {
 
     async fn batch(&self, Batch(invocations): Batch) -> Result<Reply, HandlerError> {
         let deadline = invocations.iter().map(Invocation::deadline).min();
+        let merging = (self.config.now)();
         let read: Vec<Result<(Outcome, Stamps), WireError>> = invocations
             .iter()
             .map(|invocation| {
                 let outcome = decode_outcome(&invocation.message.body)?;
-                Ok((outcome, Stamps::of(&invocation.message.headers)))
+                Ok((outcome, Stamps::of(&invocation.message.headers, merging)))
             })
             .collect();
         let good: Vec<&(Outcome, Stamps)> = read.iter().flatten().collect();
@@ -177,9 +178,8 @@ impl Merge {
             tracing::warn!(%camera, holes = step.passed, "going on without outcomes that are missing");
         }
         let Some(frontier): Option<Position> = step.frontier else { return };
-        for (closed, captured) in self.stopwatch().stop(camera, frontier, (self.config.now)()) {
-            closed.iter().for_each(|seconds| self.numbers.closed_to_merged.observe(*seconds));
-            captured.iter().for_each(|seconds| self.numbers.captured_to_merged.observe(*seconds));
+        for way in self.stopwatch().stop(camera, frontier, (self.config.now)()) {
+            self.numbers.observe(&way);
         }
     }
 

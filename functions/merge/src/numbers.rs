@@ -2,10 +2,11 @@
 
 use detektor_backends::store::Put;
 use detektor_runtime::Metrics;
-use detektor_runtime::metrics::{Family, MetricsError, SECONDS};
+use detektor_runtime::metrics::{Family, LATENCIES, MetricsError};
 use prometheus::{Histogram, IntCounter};
 
 use crate::advance::Step;
+use crate::latency::{STAGES, Way};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Numbers {
@@ -13,8 +14,9 @@ pub(crate) struct Numbers {
     applied: IntCounter,
     refolded: IntCounter,
     passed: IntCounter,
-    pub(crate) closed_to_merged: Histogram,
-    pub(crate) captured_to_merged: Histogram,
+    closed_to_merged: Histogram,
+    captured_to_merged: Histogram,
+    stages: Family<Histogram>,
 }
 
 impl Numbers {
@@ -33,12 +35,19 @@ impl Numbers {
             closed_to_merged: part.histogram(
                 "closed_to_merged_seconds",
                 "From a segment's end until its events can be read.",
-                SECONDS,
+                LATENCIES,
             )?,
             captured_to_merged: part.histogram(
                 "captured_to_merged_seconds",
                 "From a segment's last frame until its events can be read.",
-                SECONDS,
+                LATENCIES,
+            )?,
+            stages: part.histograms(
+                "stage_seconds",
+                "Where a segment's time went from its end until its events could be read. `handling`: all but `look`.",
+                LATENCIES,
+                "stage",
+                &STAGES,
             )?,
         })
     }
@@ -50,6 +59,14 @@ impl Numbers {
             Put::Ignored => "ignored",
         };
         self.outcomes.get(result).inc();
+    }
+
+    pub(crate) fn observe(&self, way: &Way) {
+        way.closed.iter().for_each(|seconds| self.closed_to_merged.observe(*seconds));
+        way.captured.iter().for_each(|seconds| self.captured_to_merged.observe(*seconds));
+        for (stage, seconds) in STAGES.iter().zip(way.stages.iter().flatten()) {
+            self.stages.get(stage).observe(*seconds);
+        }
     }
 
     pub(crate) fn count_step(&self, step: &Step) {

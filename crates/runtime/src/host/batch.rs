@@ -17,11 +17,14 @@ use crate::handler::{Batch, Handler, HandlerError, Invocation, Output, Progress,
 use crate::retry::Backoff;
 use crate::task::panic_message;
 use crate::telemetry::Trace;
+use crate::unix_us;
 
 /// A message that is ours until it is settled.
 pub(super) struct Held {
     pub(super) delivery: Delivery,
     pub(super) trace: Trace,
+    /// When, in Unix microseconds.
+    pub(super) taken_unix_us: i64,
     /// How often it panicked or overran alone.
     strikes: u32,
 }
@@ -29,7 +32,7 @@ pub(super) struct Held {
 impl Held {
     fn new(delivery: Delivery) -> Self {
         let trace = Trace::from_headers(&delivery.message.headers);
-        Self { delivery, trace, strikes: 0 }
+        Self { delivery, trace, taken_unix_us: unix_us(), strikes: 0 }
     }
 
     /// The number of the try that comes next, or runs.

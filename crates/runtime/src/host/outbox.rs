@@ -6,7 +6,8 @@ use std::future::Future;
 use detektor_backends::queue::{Consumer, Message, QueueError, Settle, Tag};
 use detektor_contract::Faulty;
 use detektor_contract::names::{
-    HEADER_ATTEMPTS, HEADER_CAPTURED_AT, HEADER_CLOSED_AT, HEADER_ERROR, HEADER_QUEUE, HEADER_TRACEPARENT, Queue,
+    HEADER_ATTEMPTS, HEADER_CAPTURED_AT, HEADER_CLOSED_AT, HEADER_ERROR, HEADER_PUBLISHED_AT, HEADER_QUEUE,
+    HEADER_TAKEN_AT, HEADER_TRACEPARENT, Queue,
 };
 use tokio::time::timeout;
 
@@ -17,6 +18,7 @@ use super::numbers::Settled;
 use crate::handler::Output;
 use crate::retry::Backoff;
 use crate::telemetry::chain;
+use crate::unix_us;
 
 /// An error in a dead letter's header is cut here, in characters: brokers bound their headers.
 const ERROR_MAX: usize = 1_000;
@@ -136,6 +138,9 @@ fn continued(mut message: Message, held: &Held) -> Message {
         if let Some(value) = held.delivery.message.headers.get(name) {
             message.headers.entry(name.to_owned()).or_insert_with(|| value.clone());
         }
+    }
+    for (name, at) in [(HEADER_TAKEN_AT, held.taken_unix_us), (HEADER_PUBLISHED_AT, unix_us())] {
+        message.headers.insert(name.to_owned(), at.to_string());
     }
     message
 }
