@@ -276,6 +276,8 @@ password_file = "{self.dir / "password"}"
 
 class Minio(Process):
     USER, BUCKET = "detektor", "detektor"
+    # Beside what it always gets.
+    extra = {}
 
     def __init__(self, directory, port=None):
         super().__init__("minio", directory)
@@ -295,6 +297,7 @@ class Minio(Process):
             "MINIO_BROWSER": "off",
             "MINIO_CONFIG_ENV_FILE": "",
             "HOME": str(self.dir),
+            **self.extra,
         }
 
     def ready(self):
