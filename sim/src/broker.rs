@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::history::History;
+use crate::hosts::Flaw;
 use crate::post::{Line, Office};
 
 /// The host's name.
@@ -27,12 +28,13 @@ type Result<T> = std::result::Result<T, QueueError>;
 pub struct Session {
     queues: Arc<MemoryQueues>,
     consumer: Mutex<Option<Arc<dyn Consumer>>>,
+    flaw: Option<Flaw>,
 }
 
 impl Session {
     /// Nothing is subscribed yet.
-    pub fn new(queues: Arc<MemoryQueues>) -> Self {
-        Self { queues, consumer: Mutex::default() }
+    pub fn new(queues: Arc<MemoryQueues>, flaw: Option<Flaw>) -> Self {
+        Self { queues, consumer: Mutex::default(), flaw }
     }
 
     fn consumer(&self) -> Result<Arc<dyn Consumer>> {
@@ -119,7 +121,11 @@ impl Subscription {
             loop {
                 let poll = self.line.call(|session| async move {
                     let consumer = session.consumer()?;
-                    timeout(POLL, consumer.receive()).await.ok().transpose()
+                    let delivery = timeout(POLL, consumer.receive()).await.ok().transpose();
+                    if let (Ok(Some(delivery)), Some(Flaw::ForgetsDelivered)) = (&delivery, session.flaw) {
+                        consumer.settle(delivery.tag, Settle::Ack).await?;
+                    }
+                    delivery
                 });
                 match poll.await {
                     Some(Ok(None)) => {}

@@ -15,6 +15,7 @@ use crate::hosts::{BALANCERS, DETECTS, Ground, MERGES, SERVERS};
 enum Act {
     Crash(&'static str),
     Bounce(&'static str),
+    Drain(&'static str),
     Partition(&'static str, &'static str),
     Repair(&'static str, &'static str),
     Hold(&'static str, &'static str),
@@ -64,7 +65,7 @@ impl Faults {
             let over = (at + between(rng, 200, last / 4)).min(active);
             let host = all[rng.usize(..all.len())];
             let other = SERVERS[rng.usize(..SERVERS.len())];
-            match rng.u8(0..8) {
+            match rng.u8(0..9) {
                 0..=2 => {
                     // Dispatchers are what most depends on.
                     let host = if rng.bool() { dispatchers[rng.usize(..dispatchers.len())] } else { host };
@@ -88,6 +89,10 @@ impl Faults {
                     *faults.counts.entry("clock").or_default() += 1;
                     let (host, by, ahead) = (workers[rng.usize(..workers.len())], between(rng, 1, 300_000), rng.bool());
                     faults.add(at, Act::Jump { host, by, ahead });
+                }
+                7 => {
+                    *faults.counts.entry("drain").or_default() += 1;
+                    faults.add(at, Act::Drain(workers[rng.usize(..workers.len())]));
                 }
                 _ => {
                     let slow = latency + between(rng, 10, 600);
@@ -147,6 +152,7 @@ impl Faults {
                     sim.bounce(host);
                 }
             }
+            Act::Drain(host) => ground.drain(host),
             Act::Partition(a, b) => sim.partition(a, b),
             Act::Repair(a, b) => sim.repair(a, b),
             Act::Hold(a, b) => sim.hold(a, b),

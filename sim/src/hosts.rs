@@ -1,8 +1,8 @@
 //! The hosts: what runs on each, and what of it outlives a crash.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use detektor_backends::bucket::Bucket;
@@ -20,6 +20,7 @@ use detektor_dispatcher::publish::Outlets;
 use detektor_merge::{DeadLetters, EventObjects, Merge, MergeConfig};
 use detektor_runtime::retry::Policy;
 use detektor_runtime::{Handler, HandlerError, Health, Host, HostConfig, Invocation, Metrics, Output, item_fn};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use turmoil::Sim;
 
@@ -49,6 +50,20 @@ const POISON: u8 = 40;
 /// A call that is away is tried again this soon.
 const RETRY: Policy = Policy { first: Duration::from_millis(100), cap: Duration::from_secs(1), give_up_after: None };
 
+/// What can be wrong with the servers on purpose: the checker has to see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Flaw {
+    /// The broker forgets a message as soon as it has delivered it.
+    ForgetsDelivered,
+    /// The database hands a lease's epoch out again.
+    RepeatsEpochs,
+    /// The database forgets what a merge applied, and says that it is committed.
+    ForgetsMerges,
+}
+
+/// Between a host's end and its successor's beginning.
+const REPLACED: Duration = Duration::from_secs(1);
+
 /// What outlives every host, and what hosts share without a network: their clocks and the notes on what happens.
 #[derive(Clone, Default)]
 pub struct Ground {
@@ -64,6 +79,10 @@ pub struct Ground {
     pub bucket: Arc<MemoryBucket>,
     /// The hosts' clocks.
     pub clocks: BTreeMap<&'static str, HostClock>,
+    /// What is wrong with the servers on purpose.
+    pub flaw: Option<Flaw>,
+    /// Tells the hosts that are at work to stop.
+    stops: Arc<Mutex<BTreeMap<&'static str, CancellationToken>>>,
     incarnations: Arc<AtomicU64>,
 }
 
@@ -72,8 +91,22 @@ const DELIVERY_LIMIT: u32 = 1_000;
 
 impl Ground {
     /// Everything is empty.
-    pub fn new() -> Self {
-        Self { queues: Some(MemoryQueues::new(DELIVERY_LIMIT)), ..Self::default() }
+    pub fn new(flaw: Option<Flaw>) -> Self {
+        Self { queues: Some(MemoryQueues::new(DELIVERY_LIMIT)), flaw, ..Self::default() }
+    }
+
+    /// Tells a host to finish what it has and stop, as SIGTERM does. Another takes its place a moment later.
+    pub fn drain(&self, host: &str) {
+        if let Some(stop) = self.stops.lock().unwrap_or_else(PoisonError::into_inner).get(host) {
+            stop.cancel();
+        }
+    }
+
+    /// A host begins its work; what it is told to stop by.
+    fn stop(&self, host: &'static str) -> CancellationToken {
+        let stop = CancellationToken::new();
+        self.stops.lock().unwrap_or_else(PoisonError::into_inner).insert(host, stop.clone());
+        stop
     }
 
     /// The broker's queues.
@@ -90,7 +123,7 @@ impl Ground {
     }
 
     fn reach(&self) -> (Arc<RemoteQueues>, Arc<RemoteBucket>, Arc<RemoteDatabase>) {
-        let database = RemoteDatabase::new(&self.office, self.history.clone());
+        let database = RemoteDatabase::new(&self.office, self.history.clone(), self.flaw);
         (RemoteQueues::new(&self.office, self.history.clone()), RemoteBucket::new(&self.office), database)
     }
 }
@@ -107,8 +140,8 @@ pub fn build(sim: &mut Sim<'_>, ground: &mut Ground, dispatchers: &[&'static str
     });
     let here = of(ground);
     sim.host(BROKER, move || {
-        let (office, queues) = (here.office.clone(), here.queues());
-        post::serve(office, move || broker::Session::new(Arc::clone(&queues)))
+        let (office, queues, flaw) = (here.office.clone(), here.queues(), here.flaw);
+        post::serve(office, move || broker::Session::new(Arc::clone(&queues), flaw))
     });
     let here = of(ground);
     sim.host(BUCKET, move || {
@@ -121,7 +154,7 @@ pub fn build(sim: &mut Sim<'_>, ground: &mut Ground, dispatchers: &[&'static str
     }
     for name in DETECTS {
         let here = of(ground);
-        sim.host(name, move || detect(here.clone()));
+        sim.host(name, move || detect(name, here.clone()));
     }
     for name in MERGES {
         let here = of(ground);
@@ -159,35 +192,47 @@ async fn dispatcher(name: &'static str, ground: Ground) -> turmoil::Result {
         };
         let agent = Agent::new(config, database, Arc::new(cameras)).map_err(complain)?;
         // A late call of its predecessor may oust it; then it is started again, as any process is.
-        let _ = agent.run(CancellationToken::new()).await;
+        let _ = agent.run(ground.stop(name)).await;
+        sleep(REPLACED).await;
     }
 }
 
 async fn balancer(name: &'static str, ground: Ground) -> turmoil::Result {
-    let (_, _, database) = ground.reach();
-    let config = BalancerConfig {
-        interval: Duration::from_millis(500),
-        ttl: Duration::from_secs(2),
-        calm: Duration::from_secs(3),
-        partitions: Some(PARTITIONS),
-        now_ms: ground.clock(name).millis(),
-        ..BalancerConfig::new(ground.member(name))
-    };
-    Balancer::new(config, database).map_err(complain)?.run(CancellationToken::new()).await;
-    Ok(())
+    loop {
+        let (_, _, database) = ground.reach();
+        let config = BalancerConfig {
+            interval: Duration::from_millis(500),
+            ttl: Duration::from_secs(2),
+            calm: Duration::from_secs(3),
+            partitions: Some(PARTITIONS),
+            now_ms: ground.clock(name).millis(),
+            ..BalancerConfig::new(ground.member(name))
+        };
+        Balancer::new(config, database).map_err(complain)?.run(ground.stop(name)).await;
+        sleep(REPLACED).await;
+    }
 }
 
-async fn detect(ground: Ground) -> turmoil::Result {
-    let (queues, bucket, _) = ground.reach();
-    let config = HostConfig { permits: 4, retry: RETRY, ..HostConfig::new(work(Work::Detect)) };
-    let host = Host::new("detect", looks(bucket), queues, config, &Metrics::default(), &Health::new())?;
-    host.run(CancellationToken::new()).await?;
-    Ok(())
+async fn detect(name: &'static str, ground: Ground) -> turmoil::Result {
+    loop {
+        let (queues, bucket, _) = ground.reach();
+        let config = HostConfig { permits: 4, retry: RETRY, ..HostConfig::new(work(Work::Detect)) };
+        let host = Host::new("detect", looks(bucket), queues, config, &Metrics::default(), &Health::new())?;
+        host.run(ground.stop(name)).await?;
+        sleep(REPLACED).await;
+    }
 }
 
 async fn merge(name: &'static str, ground: Ground) -> turmoil::Result {
+    loop {
+        merge_once(name, &ground).await?;
+        sleep(REPLACED).await;
+    }
+}
+
+async fn merge_once(name: &'static str, ground: &Ground) -> turmoil::Result {
     let (queues, bucket, database) = ground.reach();
-    let (metrics, health, never) = (Metrics::default(), Health::new(), CancellationToken::new());
+    let (metrics, health, stop) = (Metrics::default(), Health::new(), ground.stop(name));
     let config = MergeConfig { hole_wait: Duration::from_secs(3), now: ground.clock(name).micros() };
     let merge = Arc::new(Merge::new(database.clone(), bucket.clone(), config, &metrics)?);
     let of = |queues| HostConfig { permits: 2, batch_max: 16, retry: RETRY, ..HostConfig::new(queues) };
@@ -197,12 +242,8 @@ async fn merge(name: &'static str, ground: Ground) -> turmoil::Result {
     let dead = of(vec![Queue::Dead(Work::Detect)]);
     let dead = Host::new("dead", letters, queues, dead, &metrics, &health)?;
     let objects = EventObjects::new(database, bucket);
-    let (outcomes, dead, sweeps, objects) = tokio::join!(
-        outcomes.run(never.clone()),
-        dead.run(never.clone()),
-        merge.sweeps(never.clone()),
-        objects.run(never)
-    );
+    let (outcomes, dead, sweeps, objects) =
+        tokio::join!(outcomes.run(stop.clone()), dead.run(stop.clone()), merge.sweeps(stop.clone()), objects.run(stop));
     outcomes?;
     dead?;
     sweeps?;

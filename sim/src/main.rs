@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Parser;
+use detektor_sim::hosts::Flaw;
 use detektor_sim::run::{Report, run};
 use serde_json::json;
 
@@ -24,6 +25,9 @@ struct Arguments {
     /// How many run at once; as many as there are processors, if not given.
     #[arg(long)]
     threads: Option<usize>,
+    /// Let a server be wrong in this way: seeds have to fail.
+    #[arg(long)]
+    flaw: Option<Flaw>,
 }
 
 #[derive(Default)]
@@ -64,7 +68,7 @@ fn main() -> ExitCode {
                     if seed >= from + seeds {
                         return;
                     }
-                    let report = run(seed);
+                    let report = run(seed, arguments.flaw);
                     if !report.wrong.is_empty() {
                         tell(&report);
                     }

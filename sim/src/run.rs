@@ -17,7 +17,7 @@ use crate::cameras::Spec;
 use crate::checker::{self, Left};
 use crate::faults::Faults;
 use crate::history::Notes;
-use crate::hosts::{self, DISPATCHERS, Ground, PARTITIONS};
+use crate::hosts::{self, DISPATCHERS, Flaw, Ground, PARTITIONS};
 
 /// How fine time is.
 const TICK: Duration = Duration::from_millis(20);
@@ -48,15 +48,15 @@ pub struct Report {
     pub left: Option<Left>,
 }
 
-/// Runs a seed and checks what it leaves.
-pub fn run(seed: u64) -> Report {
+/// Runs a seed and checks what it leaves. With a flaw it should not be as promised.
+pub fn run(seed: u64, flaw: Option<Flaw>) -> Report {
     // Whatever draws at random draws from this: nothing else does on this thread.
     fastrand::seed(seed);
     let mut rng = Rng::with_seed(seed);
     let dispatchers = &DISPATCHERS[..rng.usize(2..=DISPATCHERS.len())];
     let latency = Duration::from_millis(rng.u64(2..80));
     let mut faults = Faults::draw(&mut rng, dispatchers, ACTIVE, latency);
-    let mut ground = Ground::new();
+    let mut ground = Ground::new(flaw);
     let mut report = Report {
         seed,
         wrong: Vec::new(),

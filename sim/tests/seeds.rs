@@ -4,10 +4,23 @@
 use detektor_contract::Epoch;
 use detektor_sim::checker::{Left, check};
 use detektor_sim::history::Notes;
-use detektor_sim::run::{Report, run};
+use detektor_sim::hosts::Flaw;
+use detektor_sim::run::{self, Report};
 
 /// Few enough for every test run; `just sim` runs many.
 const SEEDS: u64 = 20;
+
+fn run(seed: u64) -> Report {
+    run::run(seed, None)
+}
+
+#[test]
+fn what_is_wrong_with_a_server_is_seen() {
+    for flaw in [Flaw::ForgetsDelivered, Flaw::RepeatsEpochs, Flaw::ForgetsMerges] {
+        let seen = (0..SEEDS).filter(|seed| !run::run(*seed, Some(flaw)).wrong.is_empty()).count();
+        assert!(seen > 0, "{flaw:?}");
+    }
+}
 
 #[test]
 fn a_few_seeds_hold() {
