@@ -11,7 +11,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use detektor_backends::queue::Message;
-use detektor_contract::names::{HEADER_CLOSED_AT, HEADER_TRACEPARENT, Queue, Work};
+use detektor_contract::names::{
+    HEADER_CLOSED_AT, HEADER_PUBLISHED_AT, HEADER_TAKEN_AT, HEADER_TRACEPARENT, Queue, Work,
+};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -165,6 +167,8 @@ async fn outputs_go_to_their_inputs_partition_with_its_trace_and_measurements() 
     assert_eq!(bench.queue.bodies(Queue::Work(Work::Merge, 0)), ["b!"]);
     let [out] = &bench.queue.messages(Queue::Work(Work::Merge, 7))[..] else { panic!("one output") };
     assert_eq!(out.headers[HEADER_CLOSED_AT], "17");
+    let at = |name: &str| out.headers[name].parse::<i64>().unwrap();
+    assert!(17 < at(HEADER_TAKEN_AT) && at(HEADER_TAKEN_AT) <= at(HEADER_PUBLISHED_AT), "{:?}", out.headers);
     let went_on: Trace = out.headers[HEADER_TRACEPARENT].parse().unwrap();
     assert_eq!(went_on.id().to_string(), trace.id().to_string());
     assert_ne!(went_on, trace);

@@ -70,6 +70,7 @@ impl Bench {
 fn result(outputs: &[Output], job: &SegmentJob) -> SegmentResult {
     let [Output { work: Work::Merge, message }] = outputs else { panic!("{outputs:?}") };
     let outcome = wire::decode_outcome(&message.body).unwrap();
+    assert!(message.headers[HEADER_LOOKED].parse::<u64>().unwrap() > 0, "{:?}", message.headers);
     assert_eq!((&outcome.id, outcome.generation), (&job.id, job.generation));
     match outcome.body {
         OutcomeBody::Result(result) => result,
