@@ -1,12 +1,13 @@
 //! The command line.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use detektor_backends::s3::setup::Arn;
-use detektor_contract::{CameraId, ObjectKind, Sampling, Score};
+use detektor_contract::{CameraId, ObjectKey, ObjectKind, Sampling, Score};
 use detektor_detect::engine::EngineKind;
 use detektor_detect::role::DetectRole;
 use detektor_events::role::EventsRole;
@@ -15,6 +16,25 @@ use detektor_runtime::role::{Servers, Told};
 
 use crate::config;
 use crate::roles::{BalancerRole, DispatcherRole};
+
+/// How the tools are told where the data is.
+const PLACES: &str = "\
+Where the data is: in a data directory of `detektor run`, or on the servers of the roles (--config, or any of their settings).
+Flags count for more than variables, and a data directory (--data-dir, DETEKTOR_DATA_DIR) for more than servers. Where neither is
+told, it is in ./detektor-data.";
+const REINDEXING: &str = "\
+What is made anew is the data directory, or the database of the servers (--config, or any of their settings). Flags count for
+more than variables, and a data directory (--data-dir, DETEKTOR_DATA_DIR) for more than servers. Where neither is told, it is
+./detektor-data. Nothing else may merge meanwhile.
+
+From one machine to many:
+  detektor reindex --from detektor-data --config detektor.toml
+And back:
+  detektor reindex --from s3://detektor --data-dir detektor-data --config detektor.toml";
+const SERVES_OR_PRINTS: &str = "\
+Without --data-dir, --camera and --json it serves. With one of them it prints: the events in --data-dir, or in the database that
+is configured (--config, DETEKTOR_CONFIG or any setting of the servers), or else in DETEKTOR_DATA_DIR or ./detektor-data; where
+both are told, flags count for more than variables, and a data directory for more than servers.";
 
 /// Camera streams in; ordered, de-duplicated detection events out.
 #[derive(Debug, Parser)]
@@ -57,15 +77,20 @@ pub enum Command {
     /// Place cameras, and run what must be run when every other part is at zero. A role; two of them, one at work.
     Balancer(Told<BalancerRole>),
     /// Serve the events API and its page; or print events, with --data-dir, --camera or --json.
+    #[command(after_help = SERVES_OR_PRINTS)]
     Events(EventsArgs),
     /// Print what was seen in each frame that was looked at, in a fixed order.
+    #[command(after_help = PLACES)]
     Detections(ReadArgs),
     /// Print what became of each camera's frames.
+    #[command(after_help = PLACES)]
     Ledger(ReadArgs),
     /// Try segments again that failed for good and were kept.
+    #[command(after_help = PLACES)]
     Replay(ReplayArgs),
-    /// Make the event store anew from the bucket.
-    Reindex(DataArgs),
+    /// Make the event store anew from the outcome log in the bucket: the same events and ledger, and nobody is told of any.
+    #[command(after_help = REINDEXING)]
+    Reindex(ReindexArgs),
     /// Make the database's tables, or bring them up to date.
     Migrate(Told<Servers>),
     /// Set the bucket up.
@@ -143,7 +168,7 @@ pub struct EventsArgs {
 /// What `events` prints, if it is to print.
 #[derive(Args, Debug)]
 pub struct PrintArgs {
-    /// Print the events of this data directory instead of serving [default: detektor-data]
+    /// Print the events of this data directory instead of serving.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub data_dir: Option<PathBuf>,
     /// Print only this camera's.
@@ -156,12 +181,10 @@ pub struct PrintArgs {
 
 impl PrintArgs {
     /// What to print; none if it is to serve.
-    pub fn wanted(self) -> Option<ReadArgs> {
+    pub fn wanted(self, servers: Told<Servers>) -> Option<ReadArgs> {
         let Self { data_dir, camera, json } = self;
         let wanted = data_dir.is_some() || camera.is_some() || json;
-        let from_env = || std::env::var_os("DETEKTOR_DATA_DIR").map(PathBuf::from);
-        let data_dir = data_dir.or_else(from_env).unwrap_or_else(|| "detektor-data".into());
-        wanted.then_some(ReadArgs { data: DataArgs { data_dir }, camera, json })
+        wanted.then_some(ReadArgs { data: DataArgs { data_dir, servers }, camera, json })
     }
 }
 
@@ -254,9 +277,47 @@ pub struct ReadArgs {
 /// Where the data is.
 #[derive(Args, Debug)]
 pub struct DataArgs {
+    /// In this data directory; DETEKTOR_DATA_DIR says the same.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: Option<PathBuf>,
+    /// On these servers.
+    #[command(flatten)]
+    pub servers: Told<Servers>,
+}
+
+/// What `reindex` takes.
+#[derive(Args, Debug)]
+pub struct ReindexArgs {
+    /// First copy what the bucket lacks from there: a data directory, or a bucket in the store that s3.endpoint names.
+    #[arg(long, value_name = "DIR|s3://BUCKET[/PREFIX]", value_parser = parse_from)]
+    pub from: Option<CopyFrom>,
     /// Where the data is.
-    #[arg(long, value_name = "DIR", env = "DETEKTOR_DATA_DIR", default_value = "detektor-data", value_hint = ValueHint::DirPath)]
-    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// A bucket to copy from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopyFrom {
+    /// That of a data directory, or a folder that is one.
+    Folder(PathBuf),
+    /// One in the S3 store that is configured, or what is below a prefix in it.
+    S3 {
+        /// Its name.
+        bucket: String,
+        /// The prefix, without the last `/`.
+        prefix: Option<ObjectKey>,
+    },
+}
+
+impl fmt::Display for CopyFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(dir) => write!(f, "{}", dir.display()),
+            Self::S3 { bucket, prefix: None } => write!(f, "s3://{bucket}"),
+            Self::S3 { bucket, prefix: Some(prefix) } => write!(f, "s3://{bucket}/{prefix}"),
+        }
+    }
 }
 
 /// What `replay` takes.
@@ -282,6 +343,28 @@ fn parse_keep(text: &str) -> Result<(ObjectKind, NonZeroU16), String> {
     Ok((kind, days))
 }
 
+fn parse_from(text: &str) -> Result<CopyFrom, String> {
+    let Some(place) = text.strip_prefix("s3://") else {
+        return if text.is_empty() {
+            Err("expected a folder or s3://BUCKET".to_owned())
+        } else {
+            Ok(CopyFrom::Folder(text.into()))
+        };
+    };
+    let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    // Credentials come from where all credentials come from.
+    if bucket.is_empty() || !bucket.chars().all(allowed) {
+        return Err(
+            "expected s3://BUCKET or s3://BUCKET/PREFIX; endpoint and credentials are settings (s3.endpoint, …)"
+                .to_owned(),
+        );
+    }
+    let prefix = Some(prefix.trim_end_matches('/')).filter(|prefix| !prefix.is_empty());
+    let prefix = prefix.map(ObjectKey::parse).transpose().map_err(|error| error.to_string())?;
+    Ok(CopyFrom::S3 { bucket: bucket.to_owned(), prefix })
+}
+
 fn parse_camera(text: &str) -> Result<(CameraId, String), String> {
     let (name, url) = text.split_once('=').ok_or("expected NAME=URL, such as gate=rtsp://192.0.2.7/stream")?;
     if url.is_empty() {
@@ -299,6 +382,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_to_copy_from_is_a_folder_or_a_bucket_without_credentials() {
+        let s3 = |bucket: &str, prefix: Option<&str>| {
+            Ok(CopyFrom::S3 {
+                bucket: bucket.to_owned(),
+                prefix: prefix.map(|prefix| ObjectKey::parse(prefix).unwrap()),
+            })
+        };
+        assert_eq!(parse_from("s3://kept"), s3("kept", None));
+        assert_eq!(parse_from("s3://kept/"), s3("kept", None));
+        assert_eq!(parse_from("s3://kept/a/b/"), s3("kept", Some("a/b")));
+        assert_eq!(parse_from("data/s3"), Ok(CopyFrom::Folder("data/s3".into())));
+        for bad in ["", "s3://", "s3:///a", "s3://key:secret@kept", "s3://kept/a//b", "s3://kept/../x"] {
+            assert!(parse_from(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match start(cli) {
         Ok(code) => code,
-        Err(error) if error.is::<config::ConfigError>() => {
+        Err(error) if error.is::<config::ConfigError>() || error.is::<role::InvalidConfig>() => {
             eprintln!("{PROGRAM}: {error}");
             role::EXIT_USAGE.into()
         }
@@ -45,7 +45,7 @@ async fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Detect(told) => return Ok(role::run(PROGRAM, told).await),
         Command::Merge(told) => return Ok(role::run(PROGRAM, told).await),
         Command::Balancer(told) => return Ok(role::run(PROGRAM, told).await),
-        Command::Events(args) => match args.print.wanted() {
+        Command::Events(args) => match args.print.wanted(args.serve.part()) {
             Some(print) => commands::read::events(print).await?,
             None => return Ok(role::run(PROGRAM, args.serve).await),
         },

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use detektor_dispatcher::distributed::{Balancer, BalancerConfig};
-use detektor_dispatcher::role::{host, member};
+use detektor_dispatcher::role::{host, member, member_name};
 use detektor_merge::{EventObjects, InFlight, Merge, MergeConfig};
 use detektor_runtime::fields::settings::{Settings, Visitor};
-use detektor_runtime::fields::{Mistakes, text, whole};
+use detektor_runtime::fields::{Mistakes, whole};
 use detektor_runtime::role::{Configured, Connected, Process, ProcessSettings, Role, Servers};
 use detektor_runtime::task::BoxError;
 
@@ -56,7 +56,7 @@ impl Settings for Own {
     fn visit(&mut self, visitor: &mut Visitor<'_>) {
         self.process.visit(visitor);
         let milliseconds = |least: u64| whole(least..=3_600_000).map(Duration::from_millis);
-        visitor.field("name", &mut self.name, text(), "What it is called: no two balancers have one name.");
+        visitor.field("name", &mut self.name, member_name(), "What it is called: no two balancers have one name.");
         visitor.field("interval_ms", &mut self.interval, milliseconds(100), "How often it looks.");
         visitor.field(
             "ttl_ms",

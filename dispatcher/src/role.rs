@@ -8,7 +8,7 @@ use detektor_backends::coordination::{Member, WantedCamera};
 use detektor_runtime::chain;
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Form, Mistakes, text, whole};
-use detektor_runtime::role::{Configured, Connected, Process, ProcessSettings, Role, Servers};
+use detektor_runtime::role::{Configured, Connected, Process, ProcessSettings, Role, Servers, until_made};
 use detektor_runtime::task::BoxError;
 
 use crate::distributed::AgentConfig;
@@ -56,8 +56,8 @@ pub fn member(name: String) -> Member {
     Member { name, incarnation: fastrand::u64(..) >> 11 }
 }
 
-/// A name among those of its role.
-fn member_name() -> Form<String> {
+/// What a process may be called among those of its role.
+pub fn member_name() -> Form<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     text().filter("letters, digits, '.', '_' and '-'", move |name| name.len() <= 128 && name.chars().all(allowed))
 }
@@ -145,6 +145,7 @@ impl Role for DispatcherRole {
         let Connected { store, coordination } = postgres.connect(process).await?;
         let bucket = s3.open(process).await?;
         let queues = rabbitmq.connect(process).await?;
+        until_made(process, &*store, &*bucket).await?;
         let dispatcher = Dispatcher::new(self.dispatcher(), queues, bucket, store, &process.metrics).await?;
         let (agent, stop) = (self.agent(), process.shutdown());
         let running = async move { dispatcher.run_placed(agent, coordination, Arc::new(read), stop).await };

@@ -5,7 +5,6 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use detektor_backends::coordination::Coordination;
 use detektor_backends::postgres::Postgres;
 use detektor_backends::rabbitmq;
 use detektor_backends::s3::S3Bucket;
@@ -13,9 +12,9 @@ use detektor_backends::s3::setup::Setup;
 use detektor_contract::CameraId;
 use detektor_dispatcher::distributed::placement::PlacementReport;
 use detektor_dispatcher::spec::CameraFile;
-use detektor_runtime::fields::Mistakes;
 use detektor_runtime::role::{InvalidConfig, Servers, Told};
 
+use super::data::{checked, coordination};
 use crate::cli::{BrokerCommand, BucketCommand, CamerasCommand, PlacementArgs};
 
 /// The most that a queue holds before it refuses, in bytes.
@@ -135,20 +134,6 @@ pub async fn placement(args: PlacementArgs) -> anyhow::Result<()> {
     let (spread, needed) = (report.std_deviation, if report.rebalance_needed { "is" } else { "is not" });
     writeln!(out, "loads deviate by {spread:.3} of their mean; a move {needed} due")?;
     Ok(())
-}
-
-async fn coordination(told: Told<Servers>) -> anyhow::Result<std::sync::Arc<dyn Coordination>> {
-    let servers = checked(told, |servers, mistakes| servers.postgres.mistakes(mistakes))?;
-    Ok(Postgres::open(&servers.postgres.options()).await.context("the database")?.coordination())
-}
-
-/// The servers as they were told, those that are used checked.
-fn checked(told: Told<Servers>, check: impl Fn(&Servers, &mut Mistakes)) -> anyhow::Result<Servers> {
-    let servers = told.resolve()?;
-    let mut mistakes = Mistakes::default();
-    check(&servers, &mut mistakes);
-    mistakes.finish().map_err(InvalidConfig)?;
-    Ok(servers)
 }
 
 fn listed(cameras: &[CameraId]) -> String {

@@ -1,6 +1,7 @@
 //! What each subcommand does.
 
 pub mod cluster;
+mod data;
 pub mod doctor;
 pub mod read;
 pub mod repair;

@@ -2,13 +2,12 @@
 
 use std::io::{self, BufWriter, Write};
 
-use anyhow::Context;
-use detektor_backends::embedded::Embedded;
 use detektor_events::lines::{self, Lines};
 use detektor_events::views::{DetectionView, EventView, LedgerView};
 use futures::TryStreamExt;
 use serde::Serialize;
 
+use super::data::Place;
 use crate::cli::ReadArgs;
 use crate::text;
 
@@ -44,13 +43,11 @@ async fn print<T>(
     read: Read<T>,
     show: impl Fn(&T) -> serde_json::Result<String>,
 ) -> anyhow::Result<()> {
-    let data = Embedded::open_read_only(&args.data.data_dir)
-        .await
-        .with_context(|| format!("{} cannot be read", args.data.data_dir.display()))?;
-    if data.store().reindex_pending().await? {
+    let store = Place::new(args.data).store().await?;
+    if store.reindex_pending().await? {
         eprintln!("detektor: this is not all: the event store has yet to be made from the bucket (`detektor reindex`)");
     }
-    let mut views = read(data.store(), args.camera);
+    let mut views = read(store, args.camera);
     let mut out = BufWriter::new(io::stdout().lock());
     while let Some(view) = views.try_next().await? {
         let shown = show(&view)?;

@@ -4,7 +4,8 @@ use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use detektor_backends::bucket::Bucket;
+use detektor_backends::bucket::{Bucket, BucketError};
+use detektor_backends::copy::{self, Copied};
 use detektor_backends::store::{EventStore, Feed, FeedPosition, StoreError};
 use detektor_contract::EventChange;
 use detektor_events::views::EventView;
@@ -40,6 +41,17 @@ pub async fn reindex(store: &dyn EventStore, bucket: &dyn Bucket) -> Result<Rein
         ));
     };
     let done = detektor_merge::reindex(store, bucket, show).await;
+    bar.finish_and_clear();
+    done
+}
+
+/// Copies what is in one bucket and not in another, and says how far it is.
+pub async fn copy(from: &dyn Bucket, to: &dyn Bucket) -> Result<Copied, BucketError> {
+    let bar = bar();
+    let show = |copied: &Copied| {
+        bar.set_message(format!("{} objects copied, {:.1} MB", copied.objects, copied.bytes as f64 / 1e6));
+    };
+    let done = copy::copy(from, to, show).await;
     bar.finish_and_clear();
     done
 }

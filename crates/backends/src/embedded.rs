@@ -112,6 +112,17 @@ impl Embedded {
         Ok(ReadOnly { store: Arc::new(Store::new(Arc::clone(&db))), bucket })
     }
 
+    /// The bucket of a data directory, or of a folder that is a bucket itself, for reading.
+    ///
+    /// # Errors
+    /// [`BucketError::Unavailable`] where there is none.
+    pub async fn open_bucket(dir: &Path) -> Result<Arc<dyn Bucket>, BucketError> {
+        // No key begins with this name.
+        let within = dir.join(BUCKET);
+        let there = tokio::fs::try_exists(&within).await.unwrap_or(false);
+        Ok(Arc::new(FolderBucket::open_read_only(if there { &within } else { dir }).await?))
+    }
+
     /// The queues.
     pub fn queues(&self) -> Arc<dyn Queues> {
         self.queues.clone()

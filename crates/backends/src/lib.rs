@@ -5,12 +5,14 @@
 //! kept for a time of their own ([`s3::setup`]) and told of or not ([`notify`]).
 
 pub mod around;
+pub mod below;
 pub mod breaker;
 pub mod bucket;
 mod columns;
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;
 pub mod coordination;
+pub mod copy;
 pub mod embedded;
 pub mod epochs;
 #[cfg(any(test, feature = "test-support"))]

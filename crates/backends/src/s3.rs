@@ -20,8 +20,9 @@ use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 pub use self::client::{Credentials, S3Options};
 use crate::bucket::{Bucket, BucketError, Listed, whole_parts};
 
-/// The region that a bucket is made in where none is said, and that must not be said.
-const NOWHERE: &str = "us-east-1";
+/// The region where none is said: of a store that has none, and of a bucket that is made without naming one (this one must
+/// not be named).
+pub const DEFAULT_REGION: &str = "us-east-1";
 
 /// A bucket in an S3 store.
 pub struct S3Bucket {
@@ -46,7 +47,7 @@ impl S3Bucket {
             Err(error) if error.as_service_error().is_some_and(HeadBucketError::is_not_found) => {}
             Err(error) => return Err(unavailable(format!("asking for the bucket {}", self.bucket), error)),
         }
-        let region = self.client.config().region().map(AsRef::as_ref).filter(|region| *region != NOWHERE);
+        let region = self.client.config().region().map(AsRef::as_ref).filter(|region| *region != DEFAULT_REGION);
         let place = region.map(|region| {
             CreateBucketConfiguration::builder().location_constraint(BucketLocationConstraint::from(region)).build()
         });

@@ -8,7 +8,7 @@ use detektor_contract::names::{Queue, Work};
 use detektor_runtime::HostConfig;
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Mistakes, whole};
-use detektor_runtime::role::{Configured, Process, ProcessSettings, Role, Servers};
+use detektor_runtime::role::{Configured, Process, ProcessSettings, Role, Servers, until_made};
 use detektor_runtime::task::BoxError;
 
 use crate::{DeadLetters, Merge, MergeConfig};
@@ -90,6 +90,7 @@ impl Role for MergeRole {
         let store = postgres.connect(process).await?.store;
         let bucket = s3.open_to_tell(process, rabbitmq).await?;
         let queues = rabbitmq.connect(process).await?;
+        until_made(process, &*store, &*bucket).await?;
         let config = MergeConfig { hole_wait: self.own.hole_wait, ..MergeConfig::default() };
         let merge = Arc::new(Merge::new(store, Arc::clone(&bucket), config, &process.metrics)?);
         let letters = Arc::new(DeadLetters::new(bucket));

@@ -15,6 +15,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient};
 use aws_smithy_http_client::tls::{self, TlsContext, TrustStore};
 
+use super::DEFAULT_REGION;
 use crate::bucket::BucketError;
 use crate::secret::SecretFile;
 use crate::trust::certificates;
@@ -26,8 +27,6 @@ const CONNECT: Duration = Duration::from_secs(3);
 const ATTEMPT: Duration = Duration::from_secs(20);
 /// How long credentials from files are used before the files are read again.
 const FRESH_FOR: Duration = Duration::from_secs(60);
-/// The region of a store that has none.
-const ANY_REGION: Region = Region::from_static("us-east-1");
 
 /// Where a bucket is, and how to reach it.
 #[derive(Clone, Debug)]
@@ -71,7 +70,7 @@ pub(super) async fn client(options: &S3Options) -> Result<Client, BucketError> {
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         // Who hands out roles is AWS, whomever the store's certificate is from.
         .http_client(https(TrustStore::default())?)
-        .region(region.or_else(ANY_REGION))
+        .region(region.or_else(Region::from_static(DEFAULT_REGION)))
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts);
     if let Credentials::Files { access_key, secret_key } = &options.credentials {

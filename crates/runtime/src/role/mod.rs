@@ -4,6 +4,7 @@
 //! configuration, logs, signals, the HTTP server with `/livez`, `/readyz` and `/metrics`, and the drain.
 
 mod args;
+mod made;
 mod process;
 mod servers;
 
@@ -19,7 +20,8 @@ use crate::fields::settings::Settings;
 use crate::task::BoxError;
 use crate::telemetry::{self, LogFormat, chain};
 
-pub use args::Told;
+pub use args::{Origin, Told};
+pub use made::until_made;
 pub use process::{Process, ProcessSettings};
 pub use servers::{Broker, BucketSettings, Connected, Database, Servers};
 

@@ -11,7 +11,7 @@ use detektor_backends::notify::{Exchange, ExchangeOptions, Notifying, Sink, Sour
 use detektor_backends::postgres::{Postgres, PostgresOptions};
 use detektor_backends::queue::Queues;
 use detektor_backends::rabbitmq::{RabbitMq, RabbitOptions};
-use detektor_backends::s3::{Credentials, S3Bucket, S3Options};
+use detektor_backends::s3::{Credentials, DEFAULT_REGION, S3Bucket, S3Options};
 use detektor_backends::store::EventStore;
 use detektor_contract::names::{DEFAULT_PARTITIONS, Queue, Work};
 
@@ -300,7 +300,7 @@ impl BucketSettings {
             })?),
             (None, None) => return Ok(bucket),
         };
-        let region = self.region.clone().unwrap_or_else(|| "us-east-1".to_owned());
+        let region = self.region.clone().unwrap_or_else(|| DEFAULT_REGION.to_owned());
         Ok(Notifying::new(bucket, sink, Source { bucket: self.bucket.clone(), region }))
     }
 }

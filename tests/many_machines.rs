@@ -1,0 +1,267 @@
+//! The tools on RabbitMQ, S3 and Postgres: from one machine to many and back, and what failed for good is tried again.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use detektor_backends::below::Below;
+use detektor_backends::bucket::{Bucket, Listed};
+use detektor_backends::copy::copy;
+use detektor_backends::embedded::Embedded;
+use detektor_backends::postgres::{Postgres, PostgresOptions};
+use detektor_backends::queue::{Message, Queues, Settle};
+use detektor_backends::rabbitmq::{RabbitMq, RabbitOptions};
+use detektor_backends::s3::{Credentials, S3Bucket, S3Options};
+use detektor_backends::servers;
+use detektor_contract::names::{HEADER_ATTEMPTS, HEADER_ERROR, Queue, Work};
+use detektor_contract::wire::decode_job;
+use detektor_contract::{ObjectKey, SegmentId};
+use futures::TryStreamExt;
+use serde_json::Value;
+use support::{detektor, piece, run};
+
+const KINDS: [&str; 3] = ["events", "detections", "ledger"];
+/// Longer than anything takes that ought to happen, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// The three servers with nothing in them, and the configuration file that names them.
+struct Deployment {
+    rabbitmq: RabbitOptions,
+    s3: S3Options,
+    postgres: PostgresOptions,
+    config: PathBuf,
+}
+
+impl Deployment {
+    async fn new(dir: &Path) -> Self {
+        let rabbitmq = servers::RabbitMq::shared().await.vhost(3).await;
+        let s3 = servers::Minio::shared().await.bucket().await;
+        let postgres = servers::PostgresServer::shared().await.database().await;
+        let config = dir.join("detektor.toml");
+        let Credentials::Files { access_key, secret_key } = &s3.credentials else { panic!() };
+        let text = format!(
+            "[rabbitmq]\nurl = {:?}\nmanagement_url = {:?}\nuser = {:?}\npassword_file = {:?}\npartitions = {}\n\
+             [s3]\nbucket = {:?}\nendpoint = {:?}\naccess_key_file = {access_key:?}\nsecret_key_file = {secret_key:?}\n\
+             [postgres]\nurl = {:?}\nuser = {:?}\npassword_file = {:?}\n",
+            rabbitmq.url,
+            rabbitmq.management_url,
+            rabbitmq.user,
+            rabbitmq.password_file,
+            rabbitmq.partitions,
+            s3.bucket,
+            s3.endpoint.as_deref().unwrap(),
+            postgres.url,
+            postgres.user,
+            postgres.password_file,
+        );
+        std::fs::write(&config, text).unwrap();
+        let made = Self { rabbitmq, s3, postgres, config };
+        made.does(&["migrate"]);
+        made
+    }
+
+    /// What a tool does on it.
+    fn tool(&self, args: &[&str]) -> Output {
+        let mut command = detektor(args);
+        command.env_remove("DETEKTOR_DATA_DIR").arg("--config").arg(&self.config).output().unwrap()
+    }
+
+    /// What a tool that works prints.
+    fn does(&self, args: &[&str]) -> String {
+        let output = self.tool(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn reads(&self, kind: &str) -> String {
+        self.does(&[kind, "--json"])
+    }
+
+    /// A role, until it is dropped.
+    fn role(&self, role: &str, more: &[&str], log: &Path) -> Running {
+        let log = std::fs::File::create(log.join(format!("{role}.log"))).unwrap();
+        let mut command = detektor(&[role, "--listen", "127.0.0.1:0", "--config"]);
+        command.arg(&self.config).args(more).stdout(Stdio::null()).stderr(log);
+        Running(command.spawn().unwrap())
+    }
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+/// What `detektor events|detections|ledger --json` print of a data directory.
+fn all(data: &Path) -> [String; 3] {
+    KINDS.map(|kind| support::read(kind, data))
+}
+
+/// Every object of a bucket.
+async fn objects(bucket: &dyn Bucket) -> Vec<(ObjectKey, bytes::Bytes)> {
+    let listed: Vec<Listed> = bucket.list("").try_collect().await.unwrap();
+    let mut found = Vec::new();
+    for Listed { key, .. } in listed {
+        let body = bucket.get(&key).await.unwrap();
+        found.push((key, body));
+    }
+    found
+}
+
+fn reindexed(from: &str, data: &Path, config: &Path) {
+    let mut command = detektor(&["reindex", "--from", from, "--config"]);
+    let output = command.arg(config).arg("--data-dir").arg(data).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_machine_becomes_many_and_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, back, third) = (dir.path().join("one"), dir.path().join("back"), dir.path().join("third"));
+    // Names that databases sort in ways of their own.
+    let footage = piece(dir.path(), 0.0, 12.0).display().to_string();
+    let cameras = ["gate", "Gate-2", "gate_1"].map(|name| format!("{name}={footage}"));
+    let done = run(&one, &cameras, &["--workers", "2"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let truth = all(&one);
+    assert!(truth.iter().all(|lines| lines.lines().count() >= 3), "there is nothing to compare: {truth:?}");
+
+    let many = Deployment::new(dir.path()).await;
+    let from = one.display().to_string();
+    let told = many.does(&["reindex", "--from", &from]);
+    assert!(told.contains("objects copied") && told.contains("outcomes of 3 cameras"), "{told}");
+    assert_eq!(KINDS.map(|kind| many.reads(kind)), truth);
+    let of_one = detektor(&["ledger", "--json", "--camera", "gate_1"]).env("DETEKTOR_CONFIG", &many.config).output();
+    assert_eq!(truth[2].lines().nth(2), std::str::from_utf8(&of_one.unwrap().stdout).unwrap().lines().next());
+
+    // The bucket is the truth there as well, and nobody is told of anything.
+    let bucket: Arc<dyn Bucket> = Arc::new(S3Bucket::new(&many.s3).await.unwrap());
+    let before = objects(&*Embedded::open_bucket(&one).await.unwrap()).await;
+    assert_eq!(objects(&*bucket).await, before);
+    let store = Postgres::open(&many.postgres).await.unwrap().store();
+    assert_eq!(store.feed_head().await.unwrap().position, 0);
+    assert_eq!(store.pending_objects(10).await.unwrap(), []);
+
+    // A wrong source costs nothing.
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let wrong = many.tool(&["reindex", "--from", &empty.display().to_string()]);
+    assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("no outcome log"), "{wrong:?}");
+    // Without its database all is made from the bucket alone.
+    store.begin_reindex().await.unwrap();
+    assert_eq!(many.reads("events"), "");
+    many.does(&["reindex"]);
+    assert_eq!(KINDS.map(|kind| many.reads(kind)), truth);
+
+    reindexed(&format!("s3://{}", many.s3.bucket), &back, &many.config);
+    assert_eq!(all(&back), truth);
+    assert_eq!(objects(&*Embedded::open_bucket(&back).await.unwrap()).await, before);
+    // What is known is not worked on again.
+    let again = support::summary(&run(&back, &cameras, &[]));
+    assert_eq!(again["fps"], 0.0, "{again}");
+    assert_eq!(all(&back), truth);
+
+    // A copy that lies below a prefix of another bucket, as `mc mirror` may have put it there.
+    let kept = Arc::new(S3Bucket::new(&servers::Minio::shared().await.options("kept")).await.unwrap());
+    kept.create().await.unwrap();
+    copy(&*bucket, &Below::new(kept, &ObjectKey::parse("2026/site").unwrap()), |_| ()).await.unwrap();
+    reindexed("s3://kept/2026/site", &third, &many.config);
+    assert_eq!(all(&third), truth);
+}
+
+/// Takes one job out of its queue.
+async fn take_one(queues: &RabbitMq, partitions: u16) -> Message {
+    let all: Vec<Queue> = (0..partitions).map(|partition| Queue::Work(Work::Detect, partition)).collect();
+    let consumer = queues.consume(&all, 1).await.unwrap();
+    let delivery = tokio::time::timeout(PATIENCE, consumer.receive()).await.expect("no job came").unwrap();
+    let dead = Message {
+        headers: [(HEADER_ERROR, "no picture came out"), (HEADER_ATTEMPTS, "3")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        ..delivery.message.clone()
+    };
+    queues.publish(Queue::Dead(Work::Detect), vec![dead]).await.unwrap();
+    consumer.settle(delivery.tag, Settle::Ack).await.unwrap();
+    consumer.close().await.unwrap();
+    delivery.message
+}
+
+/// The camera's ledger once it is as it should be.
+async fn ledger_when(many: &Deployment, ready: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    loop {
+        let printed = many.reads("ledger");
+        let ledger = printed.lines().next().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        if let Some(ledger) = ledger.filter(|ledger| ready(ledger)) {
+            return ledger;
+        }
+        assert!(begun.elapsed() < PATIENCE, "this takes too long; so far {printed}");
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_failed_for_good_is_tried_again_by_one_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let footage = piece(dir.path(), 0.0, 4.0);
+    let calm = dir.path().join("calm");
+    assert!(run(&calm, &[format!("gate={}", footage.display())], &[]).status.success());
+    let frames = support::lines("ledger", &calm)[0]["captured"].clone();
+
+    let many = Deployment::new(dir.path()).await;
+    let _balancer = many.role("balancer", &["--interval-ms", "200"], dir.path());
+    let _dispatcher = many.role("dispatcher", &["--name", "one"], dir.path());
+    let cameras = dir.path().join("cameras.yaml");
+    std::fs::write(&cameras, format!("cameras: [{{ name: gate, url: {:?} }}]", footage.display().to_string())).unwrap();
+    many.does(&["cameras", "apply", "-f", cameras.to_str().unwrap()]);
+    let queues = RabbitMq::connect(many.rabbitmq.clone()).await.unwrap();
+    let job = decode_job(&take_one(&queues, many.rabbitmq.partitions).await.body).unwrap();
+
+    let report: Value = serde_json::from_str(&many.does(&["placement", "--json"])).expect("one JSON object");
+    assert_eq!(report["nodes"][0]["name"], "one", "{report}");
+    assert_eq!(report["nodes"][0]["camera_count"], 1);
+    assert!(report["std_deviation"].is_number() && report["rebalance_needed"].is_boolean(), "{report}");
+
+    let _merge = many.role("merge", &[], dir.path());
+    let _detect = many.role("detect", &["--workers", "1"], dir.path());
+    let lost = job.span.frames;
+    let whole = |ledger: &Value| ledger["captured"] == frames && ledger["closes"] == true;
+    let ledger = ledger_when(&many, whole).await;
+    assert_eq!(ledger["failed"], serde_json::json!({ "dead_lettered": lost }));
+    let listed = many.does(&["replay", "--list"]);
+    let name: &SegmentId = &job.id;
+    assert_eq!(listed.trim(), format!("{name}  {lost} frames, tried 3 times: no picture came out"));
+    assert_eq!(many.does(&["replay", "--list", "--camera", "other"]), "");
+    assert!(many.does(&["replay", "--camera", "other"]).starts_with("0 queued again"));
+
+    assert!(many.does(&["replay"]).starts_with("1 queued again"));
+    ledger_when(&many, |ledger| whole(ledger) && ledger["failed"] == serde_json::json!({})).await;
+    assert_eq!(KINDS.map(|kind| many.reads(kind)), all(&calm));
+    assert_eq!(many.does(&["replay", "--list"]), "");
+    assert!(many.does(&["replay"]).starts_with("0 queued again"));
+}
+
+#[test]
+fn a_wrong_configuration_is_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("detektor.toml");
+    std::fs::write(&config, "[postgres]\nurl = \"mysql://x\"\n[s3]\nendpoint = \"x\"\n").unwrap();
+    for (tool, mistakes) in [
+        (&["ledger"][..], &["postgres.url", "postgres.password_file"][..]),
+        (&["events", "--json"], &["postgres.url", "postgres.password_file"]),
+        (&["replay"], &["postgres.url", "s3.endpoint", "rabbitmq.password_file"]),
+        (&["reindex"], &["postgres.url", "s3.endpoint"]),
+    ] {
+        let output = detektor(tool).arg("--config").arg(&config).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{tool:?}: {said}");
+        assert!(mistakes.iter().all(|mistake| said.contains(mistake)), "{tool:?}: {said}");
+    }
+}
