@@ -1,242 +1,174 @@
 #!/usr/bin/env python3
-"""Kills, stops and cuts off random parts of a whole stack, and shows that nothing is lost and nothing is doubled.
+"""Kills, stops and cuts off random parts of a whole stack, and shows that nothing is lost, doubled or told.
 
-Plays the cameras' files through a stack on RabbitMQ, Postgres and MinIO once undisturbed; then again, while a seeded schedule
-of rounds sends SIGKILL and SIGSTOP to processes of every role and to the three servers, and cuts, stalls and slows wires
-between any two. In the end events, detections and ledgers must be those of the calm run. Prints one JSON object; exits 1 where
-anything is lost or doubled.
+Plays cameras' files through one calm process. Then the same files, and live cameras beside them, through a stack on RabbitMQ,
+Postgres and MinIO, while a seeded schedule of rounds sends SIGKILL and SIGSTOP to processes of every role and to the three
+servers, and cuts, stalls and slows wires between any two. In the end the files' events, detections and ledgers must be those
+of the calm run; each live camera's ledger must close, and every moment of it be in a frame or in a gap that it names. No password
+and no token may stand in anything that was written or said. Prints one JSON object; exits 1 where anything of that is not so.
 """
 
 import argparse
 import json
 import pathlib
 import random
-import re
 import shutil
 import signal
 import sys
 import tempfile
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "stack"))
+from alone import Alone
+from cameras import on_files
+from checks import differences, wrong_with_live
+from cluster import Cluster, record
+from faults import Chaos, schedule, targets
+from leaks import Sampler, dump, leaks
+from roles import Progress
 
-from roles import Stack  # noqa: E402
-from servers import Servers, write_secret  # noqa: E402
-from wires import Wires  # noqa: E402
-
-COUNTS = {"balancer": 2, "dispatcher": 2, "detect": 2, "merge": 2, "events": 1}
-FLAGS = {
-    "detect": ["--workers=1", "--drain-ms=10000"],
-    "merge": ["--hole-wait-ms=3000", "--drain-ms=10000"],
-    "balancer": ["--hole-wait-ms=3000", "--interval-ms=500", "--ttl-ms=2500"],
-    "dispatcher": ["--beat-ms=500", "--ttl-ms=2500", "--drain-ms=10000"],
-}
+# A camera that does not get on for so long is worth a line in the diary.
+STALL_S = 5.0
+# When everybody is at work.
+START_S = 120.0
 
 
-class Cluster:
-    """A stack whose processes reach their servers over wires, each over its own."""
+class Disturbed:
+    """The run under chaos, and what came of it."""
 
     def __init__(self, options, directory):
-        self.dir = directory
-        directory.mkdir()
-        directory.chmod(0o711)
-        self.servers = Servers(directory / "servers")
-        self.servers.start(options.detektor, options.partitions)
-        self.wires = Wires()
-        counts = {**COUNTS, "detect": options.detect}
-        self.stack = Stack(options.detektor, self.servers, directory, counts, self.wired, FLAGS)
-        self.names = [f"cam-{number}" for number in range(options.cameras)]
-        self.stack.start()
-        footage = str(options.footage.absolute())
-        how = {"loop": options.loops, "detect": {"fps": options.fps}}
-        self.stack.apply([{"name": name, "url": footage, **how} for name in self.names], directory)
+        self.cluster = Cluster(options, directory)
+        self.faults = schedule(random.Random(options.seed), targets(self.cluster), options.rounds, options.pause)
+        self.chaos = Chaos(self.cluster, self.faults)
+        self.names = [camera["name"] for camera in self.cluster.files]
+        self.live = [camera.name for camera in self.cluster.live]
+        self.progress = Progress([*self.names, *self.live])
+        self.begun = time.monotonic()
 
-    def wired(self, name):
-        """A configuration that leads over wires of this process's own."""
-        text = self.servers.config.read_text()
-        servers = self.servers
-        ports = {
-            "amqp": servers.rabbitmq.port,
-            "management": servers.rabbitmq.management,
-            "postgres": servers.postgres.port,
-            "s3": servers.minio.port,
-        }
-        for what, port in ports.items():
-            wire = self.wires.lay(f"{name} - {what}", port)
-            text = re.sub(rf":{port}\b", f":{wire.port}", text)
-        file = self.dir / f"{name}.toml"
-        write_secret(file, text)
-        return file
-
-    def read(self):
-        api = self.stack.api
-        return {
-            "events": api.events(),
-            "detections": {name: api.detections(name) for name in self.names},
-            "ledgers": api.ledgers(self.names),
-        }
-
-    def stop(self):
+    def cameras(self):
+        """What the API says of them; nothing if it does not answer. Notes who did not get on for long."""
+        time.sleep(0.5)
         try:
-            return self.stack.stop()
+            cameras = {camera["id"]: camera for camera in self.cluster.stack.api.cameras()}
+        except OSError:
+            return {}
+        for name, stall in self.progress.look(cameras).items():
+            if stall > STALL_S:
+                self.chaos.note(f"{name} gets on", after_s=round(stall, 1))
+        return cameras
+
+    def until(self, what, met, patience_s):
+        begun, cameras = time.monotonic(), {}
+        while not met(cameras):
+            if time.monotonic() - begun > patience_s:
+                raise SystemExit(f"{what}: not after {patience_s:.0f} s: {json.dumps(cameras)}")
+            cameras = self.cameras()
+
+    def run(self, options):
+        everybody, stack = [*self.names, *self.live], self.cluster.stack
+        sampler = Sampler(self.cluster)
+        sampler.start()
+        try:
+            begun = lambda cameras: all(cameras.get(name, {}).get("captured") for name in everybody)
+            self.until("at work", begun, START_S)
+            self.chaos.start()
+            ended = lambda cameras: all(cameras.get(name, {}).get("state") == "ended" for name in self.names)
+            self.until("files through", ended, options.timeout)
+            self.rounds = self.chaos.rounds
+            self.until("all mended", lambda _: self.chaos.over(), options.timeout)
+            if self.live:
+                peace = time.monotonic() + options.peace
+                self.until("at peace", lambda _: time.monotonic() > peace, options.timeout)
+                self.cluster.end_live()
+            stack.until_done(everybody, options.timeout, states=("ended", "failed", "stopped"))
+            self.wall = time.monotonic() - self.begun
+            self.found, self.lives = record(stack.api, self.names), record(stack.api, self.live)
+            dump(self.cluster)
         finally:
-            self.servers.stop()
-
-
-class Chaos:
-    """The rounds. What a round breaks is mended after a while."""
-
-    def __init__(self, cluster, dice, pause):
-        self.cluster, self.dice, self.pause = cluster, dice, pause
-        self.kills, self.rounds, self.next = {}, 0, 0.0
-        self.repairs = []
-
-    def count(self, what, how):
-        kills = self.kills.setdefault(what, {})
-        kills[how] = kills.get(how, 0) + 1
-
-    def look(self, breaking):
-        now = time.monotonic()
-        due = [repair for repair in self.repairs if repair[0] <= now]
-        self.repairs = [repair for repair in self.repairs if repair[0] > now]
-        for _, mend in due:
-            mend()
-        # Nobody restarts what ended by itself but we.
-        for process in self.cluster.stack.roles:
-            if process.child.poll() is not None and not any(mend == process.spawn for _, mend in self.repairs):
-                self.count(process.role, "ended")
-                process.spawn()
-        if breaking and now >= self.next:
-            self.next = now + self.dice.uniform(0.5, 1.5) * self.pause
-            self.round()
-
-    def later(self, mend, longest):
-        self.repairs.append((time.monotonic() + self.dice.uniform(0.1, longest), mend))
-
-    def round(self):
-        self.rounds += 1
-        kind = self.dice.choices(["role", "server", "wire"], [5, 2, 3])[0]
-        if kind == "wire":
-            wire = self.dice.choice(self.cluster.wires.all)
-            mode = self.dice.choice(["cut", "stalled", 0.1])
-            self.count(f"wire to {wire.name.split(' - ')[1]}", mode if isinstance(mode, str) else "slowed")
-            self.cluster.wires.set(wire, mode)
-            self.later(lambda: self.cluster.wires.set(wire, "whole"), 6.0)
-            return
-        whom = self.cluster.stack.roles if kind == "role" else self.cluster.servers.all
-        busy = [mend.__self__ for _, mend in self.repairs if hasattr(mend, "__self__")]
-        free = [process for process in whom if process not in busy]
-        if not free:
-            return
-        process = self.dice.choice(free)
-        name = getattr(process, "role", process.name)
-        if self.dice.random() < 0.7:
-            self.count(name, "killed")
-            process.kill()
-            self.later(process.spawn, 4.0)
-        else:
-            self.count(name, "paused")
-            process.signal(signal.SIGSTOP)
-            self.later(process.resume, 8.0)
-
-
-def play(options, directory, dice=None):
-    cluster = Cluster(options, directory)
-    chaos = Chaos(cluster, dice, options.pause) if dice else None
-    try:
-        begun = time.monotonic()
-        watch = None
-        if chaos:
-
-            def watch():
-                # At its end everything is mended, and nothing more is broken.
-                chaos.look(breaking=chaos.rounds < options.rounds)
-
-        longest = cluster.stack.until_done(cluster.names, options.timeout, watch)
-        wall = time.monotonic() - begun
-        return cluster.read(), chaos, longest, wall
-    finally:
-        failed = cluster.stop()
-        if failed:
-            print(f"chaos.py: not drained well in the end: {failed}", file=sys.stderr)
-
-
-def differences(expected, found):
-    """Ids of events, names of ledgers and frames that are missing, and those that should not be."""
-    lost, doubled = [], []
-    known, seen = ({event["id"]: event for event in run["events"]} for run in (expected, found))
-    for key, event in known.items():
-        if key not in seen:
-            lost.append(f"event {key}")
-        elif {**seen[key], "revision": 0} != {**event, "revision": 0}:
-            lost.append(f"event {key} as it was")
-    doubled += [f"event {key}" for key in seen if key not in known]
-    if len(found["events"]) != len(seen):
-        doubled.append("an event id is listed twice")
-    for camera, ledger in expected["ledgers"].items():
-        other = found["ledgers"][camera]
-        if not other["closes"]:
-            lost.append(f"ledger of {camera} does not close: {other}")
-        if other != ledger:
-            less = other["captured"] < ledger["captured"] or other["segments"] < ledger["segments"]
-            (lost if less else doubled).append(f"ledger of {camera}: {other} instead of {ledger}")
-        if found["detections"][camera] != expected["detections"][camera]:
-            lost.append(f"detections of {camera} differ")
-    return lost, doubled
+            self.chaos.stop()
+            sampler.stop()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("detektor", help="the binary")
     parser.add_argument("--footage", type=pathlib.Path, required=True)
-    parser.add_argument("--cameras", type=int, default=4)
+    parser.add_argument("--cameras", type=int, default=2, help="cameras that play the footage, every other one in real time")
+    parser.add_argument("--live", type=int, default=1, help="live RTSP cameras")
     parser.add_argument("--detect", type=int, default=2, help="detect workers")
-    parser.add_argument("--loops", type=int, default=3, help="how often each camera plays the footage")
+    parser.add_argument("--loops", type=int, default=8, help="how often each camera plays the footage")
     parser.add_argument("--fps", type=int, default=2)
     parser.add_argument("--partitions", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--pause", type=float, default=2.0, help="seconds between two rounds, on average")
+    parser.add_argument("--peace", type=float, default=10.0, help="seconds without faults at the end, for live cameras")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=1800.0)
+    parser.add_argument("--keep", action="store_true", help="keep data and logs of a run that shows nothing wrong")
     options = parser.parse_args()
+    # Whoever stops it wants everything stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
     work = pathlib.Path(tempfile.mkdtemp(prefix="detektor-chaos-"))
     work.chmod(0o711)
-    print(f"chaos.py: logs are in {work}", file=sys.stderr)
-    expected, _, _, calm_s = play(options, work / "calm")
-    print(f"chaos.py: the calm run took {calm_s:.0f} s", file=sys.stderr)
-    found, chaos, longest, wall_s = play(options, work / "chaos", random.Random(options.seed))
-    lost, doubled = differences(expected, found)
-    segments = sum(ledger["segments"] for ledger in expected["ledgers"].values())
+    print(f"chaos.py: seed {options.seed}; logs and diary are in {work}", file=sys.stderr)
+    calm = Alone(options.detektor, work / "calm", on_files(options))
+    calm.finish(options.timeout)
+    expected = calm.record()
+    run = Disturbed(options, work / "chaos")
+    try:
+        run.run(options)
+    except BaseException:
+        print_schedule(run)
+        raise
+    finally:
+        badly = run.cluster.stop()
+
+    lost, doubled = differences(expected, run.found)
+    wrong = [f"{name} did not end well: {status}" for name, status in badly.items()]
+    for camera in run.cluster.live:
+        ledger, looks = run.lives["ledgers"][camera.name], run.lives["detections"][camera.name]
+        events = [event for event in run.lives["events"] if event["camera"] == camera.name]
+        wrong += [f"{camera.name}: {what}" for what in wrong_with_live(ledger, looks, events, camera.FPS)]
+    wrong += leaks(run.cluster.dir, run.cluster.secrets(), run.cluster.credential_files())
+    if run.rounds < options.rounds:
+        wrong.append("the footage was through before all rounds were; give more --loops")
+    if not expected["events"]:
+        wrong.append("the calm run saw nothing, so this shows nothing")
     print(
         json.dumps(
             {
-                "rounds": chaos.rounds,
+                "rounds": run.rounds,
                 "seed": options.seed,
-                "kills": chaos.kills,
-                "segments": segments,
+                "kills": run.chaos.kills,
+                "ended_by_themselves": run.chaos.ended,
+                "segments": sum(run.found["ledgers"][name]["segments"] for name in run.names),
                 "events": len(expected["events"]),
                 "lost": len(lost),
                 "doubled": len(doubled),
-                "longest_stall_s": round(longest, 1),
-                "calm_s": round(calm_s, 1),
-                "wall_s": round(wall_s, 1),
+                "live": {
+                    name: {"captured": ledger["captured"], "gaps": len(ledger["gaps"]), "closes": ledger["closes"]}
+                    for name, ledger in run.lives["ledgers"].items()
+                },
+                "secrets_found": sum("holds the secret" in what for what in wrong),
+                "wrong": len(wrong),
+                "longest_stall_s": round(run.progress.longest_s, 1),
+                "wall_s": round(run.wall, 1),
             }
         )
     )
-    if lost or doubled:
-        for what in (lost + doubled)[:20]:
+    if lost or doubled or wrong:
+        print_schedule(run)
+        for what in (lost + doubled + wrong)[:20]:
             print(f"chaos.py: {what}"[:600], file=sys.stderr)
-        print(f"chaos.py: the runs differ; see {work}", file=sys.stderr)
+        print(f"chaos.py: seed {options.seed}; see {work}", file=sys.stderr)
         return 1
-    if chaos.rounds < options.rounds:
-        print("chaos.py: the footage was through before all rounds were; give more --loops", file=sys.stderr)
-        return 1
-    if not expected["events"]:
-        print("chaos.py: the calm run saw nothing, so this shows nothing", file=sys.stderr)
-        return 1
-    shutil.rmtree(work)
+    if not options.keep:
+        shutil.rmtree(work)
     return 0
+
+
+def print_schedule(run):
+    print("chaos.py: the schedule was:", *run.faults, sep="\n  ", file=sys.stderr)
 
 
 if __name__ == "__main__":

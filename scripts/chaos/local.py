@@ -16,43 +16,20 @@ import sys
 import tempfile
 import time
 
-KINDS = ("events", "detections", "ledger")
+from alone import KINDS, Alone
 
 
-def command(options, data, *extra):
-    cameras = [f"--camera={camera}" for camera in options.camera]
-    return [options.detektor, "run", f"--data-dir={data}", "--listen=127.0.0.1:0", *cameras, *options.run, *extra]
-
-
-def read(options, data):
-    outputs = {}
-    for kind in KINDS:
-        call = [options.detektor, kind, f"--data-dir={data}", "--json"]
-        outputs[kind] = subprocess.run(call, check=True, capture_output=True).stdout
-    return outputs
-
-
-def finish(options, data, log):
-    """One run to the end, bounded in time."""
-    call = command(options, data, "--until-done", "--json")
-    done = subprocess.run(call, stdout=subprocess.PIPE, stderr=log, timeout=options.timeout)
-    if done.returncode not in (0, 2):
-        raise SystemExit(f"detektor run exited with {done.returncode}; its log: {log.name}")
-    return json.loads(done.stdout)
-
-
-def disturbed(options, data, log, dice):
+def disturbed(options, alone, dice):
     """Runs with kills at random moments, then one to the end."""
     early = 0
     for _ in range(options.kills):
-        child = subprocess.Popen(command(options, data, "--until-done"), stdout=subprocess.DEVNULL, stderr=log)
+        alone.spawn()
         try:
-            child.wait(dice.uniform(0.02, options.longest))
+            alone.child.wait(dice.uniform(0.02, options.longest))
             early += 1  # it was through before its time came
         except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-    finish(options, data, log)
+            alone.kill()
+    alone.finish(options.timeout)
     return early
 
 
@@ -69,17 +46,20 @@ def main():
 
     work = pathlib.Path(tempfile.mkdtemp(prefix="detektor-chaos-"))
     started = time.monotonic()
-    with open(work / "log", "wb") as log:
-        calm = finish(options, work / "calm", log)
-        expected = read(options, work / "calm")
-        early = disturbed(options, work / "killed", log, random.Random(options.seed))
-        killed = read(options, work / "killed")
-        for name in ("detektor.db", "detektor.db-wal", "detektor.db-shm"):
-            (work / "killed" / name).unlink(missing_ok=True)
-        subprocess.run([options.detektor, "reindex", f"--data-dir={work / 'killed'}"], check=True, stderr=log)
-        reindexed = read(options, work / "killed")
+    tables = [dict(zip(("name", "url"), camera.split("=", 1))) for camera in options.camera]
+    calm, killed = (Alone(options.detektor, work / name, tables, options.run) for name in ("calm", "killed"))
+    found = calm.finish(options.timeout)
+    expected = calm.printed()
+    killed.flags = ["--until-done", *options.run]
+    early = disturbed(options, killed, random.Random(options.seed))
+    after = killed.printed()
+    for name in ("detektor.db", "detektor.db-wal", "detektor.db-shm"):
+        (killed.data / name).unlink(missing_ok=True)
+    with open(killed.log, "ab") as log:
+        subprocess.run([options.detektor, "reindex", f"--data-dir={killed.data}"], check=True, stderr=log)
+    reindexed = killed.printed()
 
-    differs = [f"{kind} after the kills" for kind in KINDS if killed[kind] != expected[kind]]
+    differs = [f"{kind} after the kills" for kind in KINDS if after[kind] != expected[kind]]
     differs += [f"{kind} after the reindex" for kind in KINDS if reindexed[kind] != expected[kind]]
     print(
         json.dumps(
@@ -87,7 +67,7 @@ def main():
                 "kills": options.kills - early,
                 "ended_before_their_kill": early,
                 "seed": options.seed,
-                "events": calm["events"],
+                "events": found["events"],
                 "bytes": {kind: len(expected[kind]) for kind in KINDS},
                 "differs": differs,
                 "wall_s": round(time.monotonic() - started, 1),

@@ -30,7 +30,11 @@ class Wire:
             return
         both = (writer, far_writer)
         self.open.add(both)
-        ways = [self.carry(reader, far_writer), self.carry(far_reader, writer)]
+        ways = [asyncio.create_task(way) for way in (self.carry(reader, far_writer), self.carry(far_reader, writer))]
+        # Where one end is reset, so is the other: a dead process's peer hears of it at once, as it would without us.
+        await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
+        for way in ways:
+            way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
         self.open.discard(both)
         for end in both:
@@ -71,3 +75,10 @@ class Wires:
 
     def set(self, wire, mode):
         self.loop.call_soon_threadsafe(wire.set, mode)
+
+    def stop(self):
+        """Carries nothing more."""
+        for wire in self.all:
+            self.set(wire, "cut")
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)

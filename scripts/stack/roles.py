@@ -4,6 +4,7 @@ import json
 import pathlib
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -15,9 +16,15 @@ SETTLED = 14
 HOPELESS_S = 90
 
 
-def get(url, timeout=10):
-    with urllib.request.urlopen(url, timeout=timeout) as answer:
-        return json.load(answer)
+def fetch(url, token=None, timeout=3):
+    """The body of an answer, whatever its status."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.read()
 
 
 class Role(Process):
@@ -47,14 +54,17 @@ class Role(Process):
 class Api:
     """The events API of whichever process answers."""
 
-    def __init__(self, roles):
-        self.roles = roles
+    def __init__(self, roles, token=None):
+        self.roles, self.token = roles, token
 
-    def get(self, path):
+    def get(self, path, timeout=3):
         error = None
         for role in self.roles:
             try:
-                return get(f"http://127.0.0.1:{role.port}{path}")
+                status, body = fetch(f"http://127.0.0.1:{role.port}{path}", self.token, timeout)
+                if status == 200:
+                    return json.loads(body)
+                error = OSError(f"{path}: status {status}: {body[:200]}")
             except (OSError, ValueError) as failed:
                 error = failed
         raise error
@@ -66,7 +76,7 @@ class Api:
         items, cursor = [], None
         while True:
             query = {"limit": 500, **({"cursor": cursor} if cursor else {})}
-            page = self.get(f"{path}?{urllib.parse.urlencode(query)}")
+            page = self.get(f"{path}?{urllib.parse.urlencode(query)}", timeout=30)
             items += page[field]
             cursor = page.get("next")
             if not cursor:
@@ -86,12 +96,36 @@ class Api:
         return self.pages(f"/v1/cameras/{camera}/detections", "detections")
 
 
+class Progress:
+    """How long cameras did not get on, as the API shows it."""
+
+    def __init__(self, names):
+        self.names, self.begun, self.longest_s = names, time.monotonic(), 0.0
+        self.changed = {}
+
+    def look(self, cameras):
+        """Returns who got on, after how many seconds. Time counts from a camera's first frames on."""
+        now, stalls = time.monotonic(), {}
+        for name in self.names:
+            captured = cameras.get(name, {}).get("captured", 0)
+            before, since = self.changed.get(name, (0, now))
+            if captured != before:
+                stalls[name] = now - since
+                self.changed[name] = (captured, now)
+        self.longest_s = max([self.longest_s, *stalls.values()])
+        return stalls
+
+    def stall_s(self):
+        """How long none of them got on."""
+        return time.monotonic() - max((since for _, since in self.changed.values()), default=self.begun)
+
+
 class Stack:
     """So many of each role on three servers."""
 
     ORDER = ("balancer", "dispatcher", "detect", "merge", "events")
 
-    def __init__(self, detektor, servers, directory, counts, configs=None, flags=None):
+    def __init__(self, detektor, servers, directory, counts, configs=None, flags=None, token=None):
         self.detektor, self.servers = detektor, servers
         flags = flags or {}
         self.roles = []
@@ -99,7 +133,7 @@ class Stack:
             for number in range(counts.get(role, 1)):
                 config = configs(f"{role}-{number}") if configs else servers.config
                 self.roles.append(Role(detektor, role, number, directory, config, *flags.get(role, ())))
-        self.api = Api(self.of("events"))
+        self.api = Api(self.of("events"), token)
 
     def of(self, role):
         return [process for process in self.roles if process.role == role]
@@ -130,31 +164,24 @@ class Stack:
                     failed[process.name] = status
         return failed
 
-    def until_done(self, names, patience_s, watch=None):
-        """Waits until every camera ended and everything captured is accounted for; returns the longest stall in seconds."""
-        begun = last_change = time.monotonic()
-        seen, longest, settled = None, 0.0, 0
+    def until_done(self, names, patience_s, states=("ended", "failed")):
+        """Waits until these cameras are in one of these states and all that was captured of them is accounted for."""
+        settled, progress, begun = 0, Progress(names), time.monotonic()
         while True:
             time.sleep(0.5)
-            if watch:
-                watch()
-            now = time.monotonic()
             try:
                 cameras = {camera["id"]: camera for camera in self.api.cameras()}
             except OSError:
-                cameras = None
-            if cameras is not None:
-                merged = sum(camera["captured"] for camera in cameras.values())
-                if merged != seen:
-                    seen, last_change, settled = merged, now, 0
-                ended = all(cameras.get(name, {}).get("state") in ("ended", "failed") for name in names)
-                closed = all(camera["closes"] for camera in cameras.values()) or now - last_change > HOPELESS_S
-                settled = settled + 1 if ended and closed and self.is_quiet() else 0
-                # The management API is a few seconds behind.
-                if settled >= SETTLED:
-                    return longest
-            longest = max(longest, now - last_change)
-            if now - begun > patience_s:
+                cameras = {}
+            progress.look(cameras)
+            mine = [cameras.get(name, {}) for name in names]
+            through = all(camera.get("state") in states for camera in mine)
+            closed = through and (all(camera["closes"] for camera in mine) or progress.stall_s() > HOPELESS_S)
+            settled = settled + 1 if closed and self.is_quiet() else 0
+            # The management API is a few seconds behind.
+            if settled >= SETTLED:
+                return
+            if time.monotonic() - begun > patience_s:
                 raise SystemExit(f"not done after {patience_s} s: {json.dumps(cameras)}")
 
     def is_quiet(self):

@@ -36,6 +36,26 @@ def write_secret(path, text):
     path.chmod(0o600)
 
 
+def new_secret(whose):
+    """A password like no other text, with characters that URLs and headers write differently."""
+    return f"{whose}+{secrets.token_hex(16)}/="
+
+
+def family(pid):
+    """A process and all that descend from it. Some of them begin sessions of their own, as Postgres's do."""
+    children = {}
+    for stat in glob.glob("/proc/[0-9]*/stat"):
+        try:
+            number, rest = pathlib.Path(stat).read_text().split(" (", 1)
+        except OSError:
+            continue
+        children.setdefault(int(rest.rpartition(") ")[2].split()[1]), []).append(int(number))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found
+
+
 def find(name, places, advice):
     for place in places:
         for candidate in sorted(glob.glob(f"{place}/{name}"), reverse=True):
@@ -48,6 +68,8 @@ def find(name, places, advice):
 
 class Process:
     """A process in a group of its own, with a log."""
+
+    STDIN = subprocess.DEVNULL
 
     def __init__(self, name, directory):
         self.name = name
@@ -73,7 +95,7 @@ class Process:
             self.child = subprocess.Popen(
                 self.command(),
                 env={**os.environ, **self.environment()},
-                stdin=subprocess.DEVNULL,
+                stdin=self.STDIN,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
@@ -93,11 +115,12 @@ class Process:
         self.until_ready()
 
     def signal(self, which):
-        """Sends a signal to the whole group."""
-        try:
-            os.killpg(self.child.pid, which)
-        except ProcessLookupError:
-            pass
+        """Sends a signal to the process and its descendants."""
+        for pid in family(self.child.pid) if self.alive() else []:
+            try:
+                os.kill(pid, which)
+            except ProcessLookupError:
+                pass
 
     def resume(self):
         self.signal(signal.SIGCONT)
@@ -110,6 +133,11 @@ class Process:
             return
         self.signal(signal.SIGKILL)
         self.child.wait()
+        # What outlived its parent.
+        try:
+            os.killpg(self.child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
     def tell_to_stop(self):
         if self.alive():
@@ -139,7 +167,7 @@ class RabbitMq(Process):
     def __init__(self, directory, port=None):
         super().__init__("rabbitmq", directory)
         self.port, self.management, self.distribution = port or free_port(), free_port(), free_port()
-        self.password = secrets.token_hex(16)
+        self.password = new_secret("rabbitmq")
         self.program = find(
             "rabbitmq-server", [self.PROGRAM], "run `scripts/setup/packages rabbitmq`"
         )
@@ -199,7 +227,7 @@ class Postgres(Process):
     def __init__(self, directory, port=None):
         super().__init__("postgres", directory)
         self.port = port or free_port()
-        self.password = secrets.token_hex(16)
+        self.password = new_secret("postgres")
         self.bin = pathlib.Path(
             find("postgres", ["/usr/lib/postgresql/*/bin"], "run `scripts/setup/packages postgres`")
         ).parent
@@ -282,7 +310,7 @@ class Minio(Process):
     def __init__(self, directory, port=None):
         super().__init__("minio", directory)
         self.port = port or free_port()
-        self.secret = secrets.token_hex(16)
+        self.secret = new_secret("minio")
         self.program = find("minio", [CACHE / "services/bin"], "run `scripts/setup/minio`")
         write_secret(self.dir / "access", self.USER)
         write_secret(self.dir / "secret", self.secret)
