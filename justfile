@@ -52,9 +52,14 @@ services-down *args:
 stack *args: build _servers
     scripts/stack/stack {{ detektor }} --footage samples/driveway.mov {{ args }}
 
-# Kill, stop and cut off random parts of a whole stack: nothing may be lost, nothing doubled.
+# Kill, stop and cut off random parts of a whole stack: nothing may be lost, doubled or told.
 chaos *args: build _servers
+    scripts/setup/packages rtsp
     scripts/chaos/chaos.py {{ detektor }} --footage samples/driveway.mov {{ args }}
+
+# Break one thing at a time in a whole stack, and say how long cameras did not get on. `--only TEXT` for some.
+recovery *args: build _servers
+    scripts/chaos/recovery.py {{ detektor }} --footage samples/driveway.mov {{ args }}
 
 # 100 SIGTERMs of detect workers under full load: nothing delivered twice, nothing failed, each gone in time.
 drain *args: build _servers

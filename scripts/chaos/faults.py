@@ -14,7 +14,7 @@ LOOK_EVERY_S = 0.05
 
 
 class Fault:
-    """One round: from `at` to `until`, in seconds from the first, `target` is killed, paused, cut, stalled or slowed."""
+    """One round: from `at` to `until`, in seconds from the first, `target` is killed, paused, cut, stalled, lost or slowed."""
 
     def __init__(self, at, until, target, how):
         self.at, self.until, self.target, self.how = at, until, target, how
@@ -38,7 +38,7 @@ def schedule(dice, targets, rounds, pause):
         kind = dice.choices(list(kinds), [KINDS[kind] for kind in kinds])[0]
         target = dice.choice(kinds[kind])
         if kind == "wire":
-            how, lasts = dice.choice(["cut", "stalled", "slowed"]), WIRE_S
+            how, lasts = dice.choice(["cut", "stalled", "lost", "slowed"]), WIRE_S
         else:
             how, lasts = ("killed", KILLED_S) if dice.random() < 0.7 else ("paused", PAUSED_S)
         faults.append(Fault(at, at + dice.uniform(*lasts), target, how))

@@ -10,6 +10,7 @@ import json
 import pathlib
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -19,14 +20,12 @@ from faults import Chaos, Fault
 from roles import Progress
 
 # What is broken how, and for how many seconds.
+WIRES = ("detect-0 - amqp", "merge-0 - amqp", "dispatcher-0 - amqp", "merge-0 - postgres", "dispatcher-0 - postgres", "merge-0 - s3")
+ROLES, SERVERS = ("balancer-0", "detect-0", "merge-0", "dispatcher-0"), ("rabbitmq", "postgres", "minio")
 FAULTS = [
-    *[(role, "killed", 0.5) for role in ("balancer-0", "detect-0", "merge-0", "dispatcher-0")],
-    *[(role, "paused", 8.0) for role in ("balancer-0", "detect-0", "merge-0", "dispatcher-0")],
-    *[(server, "killed", 1.0) for server in ("rabbitmq", "postgres", "minio")],
-    *[(server, "paused", 8.0) for server in ("rabbitmq", "postgres", "minio")],
-    *[(f"{wire}", how, 6.0) for wire in ("detect-0 - amqp", "merge-0 - amqp", "dispatcher-0 - amqp") for how in ("cut", "stalled")],
-    *[(f"{wire}", how, 6.0) for wire in ("merge-0 - postgres", "dispatcher-0 - postgres") for how in ("cut", "stalled")],
-    *[(f"{wire}", how, 6.0) for wire in ("detect-0 - s3", "merge-0 - s3") for how in ("cut", "stalled")],
+    *[(role, how, lasts) for role in ROLES for how, lasts in (("killed", 0.5), ("paused", 8.0))],
+    *[(server, how, lasts) for server in SERVERS for how, lasts in (("killed", 1.0), ("paused", 8.0))],
+    *[(wire, how, lasts) for wire in WIRES for how, lasts in (("cut", 6.0), ("stalled", 6.0), ("lost", 0.1))],
 ]
 # Before each fault everybody has got on for so long.
 PEACE_S = 4.0
@@ -77,6 +76,9 @@ def main():
     parser.add_argument("--only", default="", help="only faults whose name holds this")
     options = parser.parse_args()
     options.live, options.detect, options.partitions, options.fps, options.loops = 0, 2, 3, 1, "forever"
+
+    # Whoever stops it wants everything stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
     work = pathlib.Path(tempfile.mkdtemp(prefix="detektor-recovery-"))
     work.chmod(0o711)

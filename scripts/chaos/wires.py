@@ -7,13 +7,15 @@ CHUNK = 64 * 1024
 
 
 class Wire:
-    """One wire. `mode` is `whole`, `cut` (what is open is broken, what comes is refused), `stalled` or a delay in seconds."""
+    """One wire. `mode` is `whole`, `cut` (what is open is broken, what comes is refused), `stalled` (nothing passes, and all of it
+    passes later), `lost` (as if a machine were gone: what is open carries nothing any more, also later, and nobody is told) or a
+    delay in seconds."""
 
     def __init__(self, name, target):
         self.name, self.target = name, target
         self.mode = "whole"
         self.port = None
-        self.open = set()
+        self.open, self.lost = {}, set()
 
     async def serve(self):
         server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
@@ -23,20 +25,25 @@ class Wire:
         if self.mode == "cut":
             writer.transport.abort()
             return
+        if self.mode == "lost":
+            self.lost.add((writer,))
+            return
         try:
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.transport.abort()
             return
         both = (writer, far_writer)
-        self.open.add(both)
         ways = [asyncio.create_task(way) for way in (self.carry(reader, far_writer), self.carry(far_reader, writer))]
+        self.open[both] = ways
         # Where one end is reset, so is the other: a dead process's peer hears of it at once, as it would without us.
         await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
-        self.open.discard(both)
+        self.open.pop(both, None)
+        if both in self.lost:
+            return
         for end in both:
             end.transport.abort()
 
@@ -53,9 +60,19 @@ class Wire:
     def set(self, mode):
         self.mode = mode
         if mode == "cut":
-            for both in list(self.open):
-                for end in both:
-                    end.transport.abort()
+            for end in [end for both in self.open for end in both]:
+                end.transport.abort()
+        if mode == "lost":
+            for both, ways in self.open.items():
+                self.lost.add(both)
+                for way in ways:
+                    way.cancel()
+
+    def close(self):
+        """Breaks everything that leads over it."""
+        self.set("cut")
+        for end in [end for ends in self.lost for end in ends]:
+            end.transport.abort()
 
 
 class Wires:
@@ -79,6 +96,6 @@ class Wires:
     def stop(self):
         """Carries nothing more."""
         for wire in self.all:
-            self.set(wire, "cut")
+            self.loop.call_soon_threadsafe(wire.close)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)

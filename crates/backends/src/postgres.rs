@@ -44,7 +44,7 @@ pub struct PostgresOptions {
     pub connections: u32,
     /// How long anybody waits for one.
     pub acquire_timeout: Duration,
-    /// How long a statement may take, with what it waits for; at most 50 s.
+    /// How long a statement may take, with what it waits for; at most 10 s.
     pub statement_timeout: Duration,
 }
 

@@ -25,8 +25,9 @@ pub struct Policy {
 }
 
 impl Default for Policy {
+    /// The cap is what an outage lasts longer for us than for the server; breakers keep the crowd away from it meanwhile.
     fn default() -> Self {
-        Self { first: Duration::from_millis(100), cap: Duration::from_secs(10), give_up_after: None }
+        Self { first: Duration::from_millis(100), cap: Duration::from_secs(2), give_up_after: None }
     }
 }
 

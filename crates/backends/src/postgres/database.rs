@@ -16,11 +16,11 @@ use crate::secret::SecretFile;
 use crate::store::StoreError;
 
 /// The server ends a transaction that is left alone for so long: a holder of locks that hangs holds up everybody.
-const IDLE_IN_TRANSACTION: &str = "60s";
+const IDLE_IN_TRANSACTION: &str = "15s";
 /// The longest that a statement may be allowed: the server is to give up before we do.
-const LONGEST_STATEMENT: Duration = Duration::from_secs(50);
+const LONGEST_STATEMENT: Duration = Duration::from_secs(10);
 /// How long a connection may take to say that it is whole.
-const PING: Duration = Duration::from_secs(5);
+const PING: Duration = Duration::from_secs(2);
 /// A connection that was idle for longer is asked whether it is whole before it is used.
 const TRUSTED: Duration = Duration::from_secs(5);
 /// How long an idle connection is kept.
@@ -150,10 +150,11 @@ pub(super) fn connect_options(options: &PostgresOptions) -> Result<PgConnectOpti
         .options([
             ("statement_timeout", statement_ms.as_str()),
             ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION),
-            // A node that is gone gives its locks back in half a minute rather than in two hours.
-            ("tcp_keepalives_idle", "10"),
+            // A node that is gone gives its locks back in a quarter of a minute rather than in two hours.
+            ("tcp_keepalives_idle", "5"),
             ("tcp_keepalives_interval", "5"),
-            ("tcp_keepalives_count", "4"),
+            ("tcp_keepalives_count", "2"),
+            ("tcp_user_timeout", "15000"),
         ])
         .disable_statement_logging();
     Ok(match &options.ca_file {

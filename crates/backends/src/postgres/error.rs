@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::store::StoreError;
 
 /// When a server that answers nothing counts as gone. It ends our statements itself before that, as long as it is there.
-pub(super) const ANSWER: Duration = Duration::from_secs(60);
+pub(super) const ANSWER: Duration = Duration::from_secs(12);
 
 // SQLSTATEs, from PostgreSQL's documentation ("PostgreSQL Error Codes").
 const DATA_CORRUPTED: &str = "XX001";

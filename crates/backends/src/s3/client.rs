@@ -24,7 +24,7 @@ use crate::trust::certificates;
 const ATTEMPTS: u32 = 3;
 /// How long one try may take to connect, and to answer.
 const CONNECT: Duration = Duration::from_secs(3);
-const ATTEMPT: Duration = Duration::from_secs(20);
+const ATTEMPT: Duration = Duration::from_secs(10);
 /// How long credentials from files are used before the files are read again.
 const FRESH_FOR: Duration = Duration::from_secs(60);
 

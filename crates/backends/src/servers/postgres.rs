@@ -85,6 +85,11 @@ impl PostgresServer {
         Self { _process: process, dir, port, databases: AtomicU32::new(0) }
     }
 
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// How to reach a fresh database.
     pub async fn database(&self) -> PostgresOptions {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));

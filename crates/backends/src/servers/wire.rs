@@ -25,12 +25,19 @@ enum State {
     Cut,
 }
 
+/// How a wire is, and how often it was cut and lost its connections: they do not outlive what is mended at once.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    state: State,
+    cuts: u64,
+    losses: u64,
+}
+
 /// A port of this machine that leads to another one.
 #[derive(Debug)]
 pub struct Wire {
     port: u16,
-    /// How it is, and how often it was cut: a connection does not outlive a cut that is mended at once.
-    state: watch::Sender<(State, u64)>,
+    state: watch::Sender<Now>,
     task: JoinHandle<()>,
 }
 
@@ -39,7 +46,7 @@ impl Wire {
     pub async fn to(server: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (state, seen) = watch::channel((State::Whole, 0));
+        let (state, seen) = watch::channel(Now { state: State::Whole, cuts: 0, losses: 0 });
         let task = tokio::spawn(accept(listener, SocketAddr::from((Ipv4Addr::LOCALHOST, server)), seen));
         Self { port, state, task }
     }
@@ -51,7 +58,12 @@ impl Wire {
 
     /// Breaks every connection, and each new one.
     pub fn cut(&self) {
-        self.state.send_modify(|(state, cuts)| (*state, *cuts) = (State::Cut, *cuts + 1));
+        self.state.send_modify(|now| *now = Now { state: State::Cut, cuts: now.cuts + 1, ..*now });
+    }
+
+    /// Has its connections carry nothing any more, and tells nobody: as if the machine at the other end were gone. New ones work.
+    pub fn lose(&self) {
+        self.state.send_modify(|now| now.losses += 1);
     }
 
     /// Lets nothing pass; connections stand.
@@ -70,7 +82,7 @@ impl Wire {
     }
 
     fn set(&self, to: State) {
-        self.state.send_modify(|(state, _)| *state = to);
+        self.state.send_modify(|now| now.state = to);
     }
 }
 
@@ -80,7 +92,7 @@ impl Drop for Wire {
     }
 }
 
-async fn accept(listener: TcpListener, server: SocketAddr, state: watch::Receiver<(State, u64)>) {
+async fn accept(listener: TcpListener, server: SocketAddr, state: watch::Receiver<Now>) {
     let mut connections = JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
         connections.spawn(connection(near, server, state.clone()));
@@ -88,18 +100,19 @@ async fn accept(listener: TcpListener, server: SocketAddr, state: watch::Receive
     }
 }
 
-async fn connection(near: TcpStream, server: SocketAddr, state: watch::Receiver<(State, u64)>) {
-    let (now, cuts) = *state.borrow();
-    if now == State::Cut {
+async fn connection(near: TcpStream, server: SocketAddr, state: watch::Receiver<Now>) {
+    let begun = *state.borrow();
+    if begun.state == State::Cut {
         return;
     }
     let Ok(far) = TcpStream::connect(server).await else { return };
     let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
     let mut later = state.clone();
-    let both = async { tokio::try_join!(pass(near_in, far_out, state.clone()), pass(far_in, near_out, state.clone())) };
+    let way = |from, to| pass(from, to, state.clone(), begun.losses);
+    let both = async { tokio::try_join!(way(near_in, far_out), way(far_in, near_out)) };
     tokio::select! {
         _ = both => {}
-        _ = later.wait_for(|(_, now)| *now != cuts) => {}
+        _ = later.wait_for(|now| now.cuts != begun.cuts) => {}
     }
 }
 
@@ -107,27 +120,27 @@ async fn connection(near: TcpStream, server: SocketAddr, state: watch::Receiver<
 async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut state: watch::Receiver<(State, u64)>,
+    mut state: watch::Receiver<Now>,
+    losses: u64,
 ) -> io::Result<()> {
     let mut piece = vec![0; PIECE];
     loop {
-        let length = from.read(&mut piece).await?;
-        if length == 0 {
-            return to.shutdown().await;
+        let read = from.read(&mut piece).await;
+        // The end passes as little as anything else.
+        if let State::Slow(wait) = passing(&mut state, losses).await {
+            tokio::time::sleep(wait).await;
         }
-        let State::Slow(wait) = passing(&mut state).await else {
-            to.write_all(&piece[..length]).await?;
-            continue;
-        };
-        tokio::time::sleep(wait).await;
-        to.write_all(&piece[..length]).await?;
+        match read? {
+            0 => return to.shutdown().await,
+            length => to.write_all(&piece[..length]).await?,
+        }
     }
 }
 
-/// Waits until something passes.
-async fn passing(state: &mut watch::Receiver<(State, u64)>) -> State {
-    let passing = state.wait_for(|(state, _)| *state != State::Stalled).await;
-    passing.map_or(State::Cut, |passing| passing.0)
+/// Waits until something passes; for ever where the connection is lost.
+async fn passing(state: &mut watch::Receiver<Now>, losses: u64) -> State {
+    let passing = state.wait_for(|now| now.state != State::Stalled && now.losses == losses).await;
+    passing.map_or(State::Cut, |now| now.state)
 }
 
 #[cfg(test)]
@@ -178,6 +191,11 @@ mod tests {
         assert!(heard(&mut connect().await.unwrap(), b"five").await.is_err());
         wire.restore();
         assert!(heard(&mut stream, b"six").await.is_err(), "what was cut stays cut");
-        assert_eq!(heard(&mut connect().await.unwrap(), b"seven").await.unwrap(), b"seven");
+        let mut stream = connect().await.unwrap();
+        assert_eq!(heard(&mut stream, b"seven").await.unwrap(), b"seven");
+        wire.lose();
+        let never = tokio::time::timeout(Duration::from_millis(100), heard(&mut stream, b"eight")).await;
+        assert!(never.is_err(), "nothing passes a lost connection");
+        assert_eq!(heard(&mut connect().await.unwrap(), b"nine").await.unwrap(), b"nine");
     }
 }

@@ -25,8 +25,8 @@ const ROUTING_KEY: &str = "s3";
 /// How often a message is delivered before it is a dead letter.
 const DELIVERY_LIMIT: u32 = 20;
 /// How long a task waits for a connection to the database, and a statement for what it locks.
-const ACQUIRE: Duration = Duration::from_secs(10);
-const STATEMENT: Duration = Duration::from_secs(20);
+const ACQUIRE: Duration = Duration::from_secs(5);
+const STATEMENT: Duration = Duration::from_secs(10);
 
 fn path() -> Form<Option<PathBuf>> {
     text().map(|text| Some(PathBuf::from(text)))

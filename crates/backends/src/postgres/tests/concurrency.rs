@@ -67,6 +67,29 @@ async fn a_cut_connection_is_passing_trouble() {
 }
 
 #[tokio::test]
+async fn a_merge_that_is_gone_without_a_word_holds_its_cameras_for_half_a_minute_at_most() {
+    use std::time::Duration;
+    let base = Base::fresh().await;
+    let port = base.server.port();
+    let wire = crate::servers::Wire::to(port).await;
+    let url = base.options.url.replace(&format!(":{port}/"), &format!(":{}/", wire.port()));
+    let far = Postgres::open(&PostgresOptions { url, ..base.options.clone() }).await.unwrap();
+    let gate = camera("gate");
+    begun(&base, "gate").await.commit().await.unwrap();
+    let mut held = far.store().begin_merge(std::slice::from_ref(&gate)).await.unwrap();
+    wire.lose();
+    let next = async {
+        // What waits for its locks gives up in its turn, and tries again.
+        while base.open().store().begin_merge(std::slice::from_ref(&gate)).await.is_err() {}
+    };
+    let none = async { assert!(held.put(&result(&gate, at(1, 1))).await.is_err(), "nobody answers") };
+    let both = async { tokio::join!(next, none) };
+    tokio::time::timeout(Duration::from_secs(30), both).await.expect("within half a minute");
+    // The lost connections are found out, and new ones made.
+    tokio::time::timeout(Duration::from_secs(30), async { while far.store().ping().await.is_err() {} }).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_reindex_waits_for_merges_and_they_for_it() {
     let base = Base::fresh().await;
     let merge = begun(&base, "gate").await;

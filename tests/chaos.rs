@@ -1,0 +1,34 @@
+//! Chaos on the real servers, for a short while: what `just chaos` does at length.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+const ROUNDS: &str = "20";
+const SEED: &str = "7";
+
+#[test]
+fn twenty_rounds_of_chaos_lose_double_and_tell_nothing() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new("python3")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .arg(root.join("scripts/chaos/chaos.py"))
+        .arg(env!("CARGO_BIN_EXE_detektor"))
+        .arg("--footage")
+        .arg(root.join("samples/driveway.mov"))
+        .args(["--rounds", ROUNDS, "--seed", SEED, "--loops", "1", "--pause", "1.5", "--timeout", "600"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("python3 is needed");
+    let (summary, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // Seed, schedule, what is wrong, and where the logs are.
+    assert!(output.status.success(), "{told}\n{summary}");
+    println!("{summary}");
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary["rounds"].to_string(), ROUNDS, "{summary}");
+    for none in ["lost", "doubled", "secrets_found", "wrong"] {
+        assert_eq!(summary[none], 0, "{summary}");
+    }
+}
