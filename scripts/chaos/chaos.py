@@ -82,6 +82,7 @@ class Disturbed:
             stack.until_done(everybody, options.timeout, states=("ended", "failed", "stopped"))
             self.wall = time.monotonic() - self.begun
             self.found, self.lives = record(stack.api, self.names), record(stack.api, self.live)
+            (self.cluster.dir / "found.json").write_text(json.dumps([self.found, self.lives]))
             dump(self.cluster)
         finally:
             self.chaos.stop()
