@@ -29,7 +29,11 @@ FAULTS = [
 ]
 # Before each fault everybody has got on for so long.
 PEACE_S = 4.0
-HOPELESS_S = 120.0
+HOPELESS_S = 180.0
+# Who waits for a lost connection to answer gives up after less than this.
+LATER_S = 20.0
+# A camera that does not get on for so long has not recovered.
+STALL_S = 3.0
 
 
 def cameras(api):
@@ -48,7 +52,7 @@ def watched(api, names, seconds):
 
 
 def measure(cluster, chaos, names, fault):
-    """Inflicts a fault, mends it, and waits until every camera has got on."""
+    """Inflicts a fault, mends it, waits until every camera has got on, and watches on for what is noticed only later."""
     api, progress, begun = cluster.stack.api, Progress(names), time.monotonic()
     progress.look(cameras(api))
     chaos.inflict(fault)
@@ -64,7 +68,13 @@ def measure(cluster, chaos, names, fault):
         if now - begun > HOPELESS_S:
             raise SystemExit(f"{fault}: {set(names) - recovered} did not get on for {HOPELESS_S} s")
         time.sleep(0.1)
-    return progress.longest_s, time.monotonic() - mended
+    recovery, watched_s = time.monotonic() - mended, LATER_S if fault.how == "lost" else 0.0
+    while time.monotonic() - mended < watched_s or progress.waits_s() > STALL_S:
+        progress.look(cameras(api))
+        time.sleep(0.1)
+        if time.monotonic() - begun > HOPELESS_S:
+            raise SystemExit(f"{fault}: a camera does not get on")
+    return progress.longest_s, recovery
 
 
 def main():

@@ -115,6 +115,10 @@ class Progress:
         self.longest_s = max([self.longest_s, *stalls.values()])
         return stalls
 
+    def waits_s(self):
+        """How long somebody has not got on."""
+        return time.monotonic() - min((since for _, since in self.changed.values()), default=self.begun)
+
     def stall_s(self):
         """How long none of them got on."""
         return time.monotonic() - max((since for _, since in self.changed.values()), default=self.begun)
