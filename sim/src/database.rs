@@ -103,8 +103,8 @@ impl EventStore for RemoteDatabase {
         Ok(Box::new(RemoteMerge { line, history: self.history.clone(), flaw: self.flaw }))
     }
 
-    async fn waiting_cameras(&self, before: i64) -> Result<Vec<CameraId>> {
-        ask!(self, [], |db| db.waiting_cameras(before))
+    async fn waiting_cameras(&self, before: i64, now: i64) -> Result<Vec<CameraId>> {
+        ask!(self, [], |db| db.waiting_cameras(before, now))
     }
 
     async fn pending_objects(&self, limit: u32) -> Result<Vec<PendingObject>> {
@@ -299,8 +299,13 @@ macro_rules! ask_merge {
 
 #[async_trait]
 impl MergeTx for RemoteMerge {
-    async fn put(&mut self, outcome: &Outcome) -> Result<Put> {
-        ask_merge!(self, [outcome = outcome.clone()], |tx| tx.put(&outcome))
+    async fn put_all(&mut self, outcomes: &[&Outcome]) -> Result<Vec<Put>> {
+        let outcomes: Vec<Outcome> = outcomes.iter().map(|outcome| (*outcome).clone()).collect();
+        ask_merge!(self, [], |tx| tx.put_all(&outcomes.iter().collect::<Vec<_>>()))
+    }
+
+    async fn frontier(&mut self, camera: &CameraId) -> Result<Option<Position>> {
+        ask_merge!(self, [camera = camera.clone()], |tx| tx.frontier(&camera))
     }
 
     async fn head(&mut self, camera: &CameraId) -> Result<Option<Vec<u8>>> {

@@ -185,7 +185,7 @@ async fn unrest(ground: &Ground, dispatchers: usize) -> anyhow::Result<String> {
     if let Some(lease) = held {
         return Ok(format!("{lease:?} is held"));
     }
-    if let Some(camera) = database.waiting_cameras(i64::MAX).await?.first() {
+    if let Some(camera) = database.waiting_cameras(i64::MAX, i64::MAX).await?.first() {
         return Ok(format!("{camera} waits behind a hole"));
     }
     if let Some(object) = database.pending_objects(1).await?.first() {

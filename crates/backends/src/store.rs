@@ -177,7 +177,7 @@ pub enum Feed {
 }
 
 /// What became of an outcome that was put.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
     /// The sequence number had none.
     New,
@@ -241,8 +241,9 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Begins a transaction that holds these cameras' rows, locked in id order.
     async fn begin_merge(&self, cameras: &[CameraId]) -> Result<Box<dyn MergeTx>>;
-    /// Cameras that have waited behind a hole since `before` (Unix microseconds) or longer.
-    async fn waiting_cameras(&self, before: i64) -> Result<Vec<CameraId>>;
+    /// Cameras that have waited behind a hole since `before` or longer, or since a time behind `now`, which only a clock that
+    /// ran ahead can have said. Both in Unix microseconds.
+    async fn waiting_cameras(&self, before: i64, now: i64) -> Result<Vec<CameraId>>;
     /// Closed, revised and withdrawn events whose object is not yet written or removed, oldest first, at most `limit`.
     async fn pending_objects(&self, limit: u32) -> Result<Vec<PendingObject>>;
     /// The objects of these are as the events say.
@@ -317,8 +318,16 @@ pub struct PendingObject {
 /// One merge transaction. Dropped without `commit` it leaves no trace.
 #[async_trait]
 pub trait MergeTx: Send {
-    /// Records an outcome if it wins; notes its seam.
-    async fn put(&mut self, outcome: &Outcome) -> Result<Put>;
+    /// Records each outcome if it wins over the one that is there, in a few statements for all; notes their seams. Answers as
+    /// if they had come one after the other.
+    async fn put_all(&mut self, outcomes: &[&Outcome]) -> Result<Vec<Put>>;
+    /// Records one outcome.
+    async fn put(&mut self, outcome: &Outcome) -> Result<Put> {
+        let put = self.put_all(&[outcome]).await?.pop();
+        put.ok_or_else(|| StoreError::Corrupt("an outcome was put, and nothing became of it".to_owned()))
+    }
+    /// How far the camera is folded.
+    async fn frontier(&mut self, camera: &CameraId) -> Result<Option<Position>>;
     /// The fold's state as last saved.
     async fn head(&mut self, camera: &CameraId) -> Result<Option<Vec<u8>>>;
     /// What waits behind a hole.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use detektor_backends::store::{CameraUpdate, EventStore, MergeTx, Put, Waiting};
+use detektor_backends::store::{CameraUpdate, MergeTx, Put, Waiting};
 use detektor_contract::fold::{CameraFold, Seams, diff};
 use detektor_contract::{CameraId, Epoch, Event, EventChange, EventId, Gap, Outcome, Position};
 
@@ -57,8 +57,8 @@ pub(crate) async fn put(
     let before = tx.seams(camera).await.doing("reading seams")?;
     let mut first: Option<Position> = None;
     let mut earlier = |at: Position| first = Some(first.map_or(at, |first| first.min(at)));
-    for outcome in outcomes {
-        let put = tx.put(outcome).await.doing("recording an outcome")?;
+    let puts = tx.put_all(outcomes).await.doing("recording outcomes")?;
+    for (outcome, put) in outcomes.iter().zip(puts) {
         if put != Put::Ignored {
             earlier(outcome.id.position());
         }
@@ -77,7 +77,6 @@ pub(crate) async fn put(
 /// Folds a camera as far as it goes, and writes what that did. `changed`: the first place at which the outcomes are not
 /// what they were at the last call. `tell`: whether readers hear of it.
 pub(crate) async fn fold(
-    store: &dyn EventStore,
     tx: &mut dyn MergeTx,
     camera: &CameraId,
     changed: Option<Position>,
@@ -93,7 +92,7 @@ pub(crate) async fn fold(
         Some(Err(error)) => {
             // Another release wrote it. All of it follows from the outcomes.
             tracing::info!(%camera, %error, "folding the camera's outcomes from the start");
-            let frontier = store.frontier(camera).await.doing("reading how far a camera is folded")?;
+            let frontier = tx.frontier(camera).await.doing("reading how far a camera is folded")?;
             back_to(tx, camera, None, frontier).await?
         }
     };
@@ -210,6 +209,8 @@ impl Walk {
                 let last = tx.last_outcome(camera).await.doing("reading the last outcome's place")?;
                 return Ok(last.map(|until| Waiting { since: now, until }));
             };
+            // A clock that ran ahead may have said since when; it is to cost no more than one patience.
+            let still = Waiting { since: still.since.min(now), ..still };
             if now.saturating_sub(still.since) < patience {
                 return Ok(Some(still));
             }

@@ -105,7 +105,7 @@ impl Merge {
         let mut steps = Vec::with_capacity(cameras.len());
         for (camera, outcomes) in by_camera {
             let changed = advance::put(&mut *tx, camera, &outcomes, |put| puts.push(put)).await?;
-            let step = advance::fold(&*self.store, &mut *tx, camera, changed, self.holes(), true).await?;
+            let step = advance::fold(&mut *tx, camera, changed, self.holes(), true).await?;
             steps.push((camera, step));
         }
         tx.commit().await.doing("committing a merge")?;
@@ -142,7 +142,7 @@ impl Merge {
     pub async fn sweep(&self) -> Result<usize, MergeError> {
         let Holes::Wait { now, patience } = self.holes() else { return Ok(0) };
         let before = now.saturating_sub(patience);
-        let waiting = self.store.waiting_cameras(before).await.doing("looking for cameras that wait")?;
+        let waiting = self.store.waiting_cameras(before, now).await.doing("looking for cameras that wait")?;
         for camera in &waiting {
             self.advance(camera).await?;
         }
@@ -153,7 +153,7 @@ impl Merge {
     async fn advance(&self, camera: &CameraId) -> Result<(), MergeError> {
         loop {
             let mut tx = self.store.begin_merge(std::slice::from_ref(camera)).await.doing("beginning a merge")?;
-            let step = advance::fold(&*self.store, &mut *tx, camera, None, self.holes(), true).await?;
+            let step = advance::fold(&mut *tx, camera, None, self.holes(), true).await?;
             tx.commit().await.doing("committing a merge")?;
             self.done(camera, &step);
             if !step.more {

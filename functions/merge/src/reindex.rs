@@ -131,16 +131,15 @@ async fn put(store: &dyn EventStore, outcomes: &[Outcome]) -> Result<(), MergeEr
     }
     let cameras: Vec<CameraId> = by_camera.keys().map(|camera| (*camera).clone()).collect();
     let mut tx = store.begin_merge(&cameras).await.doing("beginning a merge")?;
-    for outcome in by_camera.into_values().flatten() {
-        tx.put(outcome).await.doing("recording an outcome")?;
-    }
+    let outcomes: Vec<&Outcome> = by_camera.into_values().flatten().collect();
+    tx.put_all(&outcomes).await.doing("recording outcomes")?;
     tx.commit().await.doing("committing a merge")
 }
 
 async fn fold(store: &dyn EventStore, camera: &CameraId) -> Result<(), MergeError> {
     loop {
         let mut tx = store.begin_merge(std::slice::from_ref(camera)).await.doing("beginning a merge")?;
-        let step = advance::fold(store, &mut *tx, camera, None, Holes::Pass, false).await?;
+        let step = advance::fold(&mut *tx, camera, None, Holes::Pass, false).await?;
         tx.commit().await.doing("committing a merge")?;
         if !step.more {
             return Ok(());

@@ -5,6 +5,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -108,6 +109,23 @@ async fn holes_that_something_has_waited_behind_for_long_are_passed_together() {
     assert_eq!((function.sweep().await.unwrap(), at().await), (1, Some(10)));
     merge(&function, &footage.outcomes).await.unwrap();
     world.agrees_with(&footage.project()).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_ran_ahead_costs_one_patience() {
+    let world = World::new().await;
+    let (function, record) = (world.merge(), record());
+    let others: Vec<Outcome> = record.iter().filter(|o| o.id != record[1].id).cloned().collect();
+    // The host that saw the hole first was an hour ahead.
+    let right = world.clock.load(Ordering::Relaxed);
+    world.pass(Duration::from_secs(3_600));
+    merge(&function, &others).await.unwrap();
+    world.clock.store(right, Ordering::Relaxed);
+    assert_eq!((function.sweep().await.unwrap(), world.ledger().await.holes), (1, 0));
+    world.pass(Duration::from_millis(9_999));
+    assert_eq!(function.sweep().await.unwrap(), 0, "it waits since the sweep");
+    world.pass(Duration::from_millis(1));
+    assert_eq!((function.sweep().await.unwrap(), world.ledger().await.holes), (1, 1));
 }
 
 #[tokio::test]

@@ -51,8 +51,8 @@ impl<A: Around> EventStore for AroundStore<A> {
         Ok(Box::new(AroundMerge { inner, around: Arc::clone(&self.around) }))
     }
 
-    async fn waiting_cameras(&self, before: i64) -> Result<Vec<CameraId>> {
-        self.around.call("waiting_cameras", self.inner.waiting_cameras(before)).await
+    async fn waiting_cameras(&self, before: i64, now: i64) -> Result<Vec<CameraId>> {
+        self.around.call("waiting_cameras", self.inner.waiting_cameras(before, now)).await
     }
 
     async fn pending_objects(&self, limit: u32) -> Result<Vec<PendingObject>> {
@@ -151,8 +151,12 @@ struct AroundMerge<A> {
 
 #[async_trait]
 impl<A: Around> MergeTx for AroundMerge<A> {
-    async fn put(&mut self, outcome: &Outcome) -> Result<Put> {
-        self.around.call("put", self.inner.put(outcome)).await
+    async fn put_all(&mut self, outcomes: &[&Outcome]) -> Result<Vec<Put>> {
+        self.around.call("put_all", self.inner.put_all(outcomes)).await
+    }
+
+    async fn frontier(&mut self, camera: &CameraId) -> Result<Option<Position>> {
+        self.around.call("frontier", self.inner.frontier(camera)).await
     }
 
     async fn head(&mut self, camera: &CameraId) -> Result<Option<Vec<u8>>> {

@@ -61,17 +61,16 @@ fn not_locked(camera: &CameraId) -> StoreError {
 
 #[async_trait]
 impl MergeTx for Merge {
-    async fn put(&mut self, outcome: &Outcome) -> Result<Put> {
-        column(outcome.id.epoch.0, "epoch")?;
-        column(outcome.id.sequence, "sequence")?;
-        let merged = self.of_mut(&outcome.id.camera)?;
-        let put = match merged.outcomes.get(&outcome.id.position()) {
-            None => Put::New,
-            Some(there) if outcome.wins_over(there) => Put::Replaced,
-            Some(_) => return Ok(Put::Ignored),
-        };
-        merged.outcomes.insert(outcome.id.position(), Arc::new(outcome.clone()));
-        Ok(put)
+    async fn put_all(&mut self, outcomes: &[&Outcome]) -> Result<Vec<Put>> {
+        for outcome in outcomes {
+            column(outcome.id.epoch.0, "epoch")?;
+            column(outcome.id.sequence, "sequence")?;
+        }
+        outcomes.iter().map(|outcome| Ok(self.of_mut(&outcome.id.camera)?.put(outcome))).collect()
+    }
+
+    async fn frontier(&mut self, camera: &CameraId) -> Result<Option<Position>> {
+        Ok(self.of(camera).frontier)
     }
 
     async fn head(&mut self, camera: &CameraId) -> Result<Option<Vec<u8>>> {
@@ -168,6 +167,17 @@ impl MergeTx for Merge {
 }
 
 impl Merged {
+    /// Records an outcome if it wins.
+    fn put(&mut self, outcome: &Outcome) -> Put {
+        let put = match self.outcomes.get(&outcome.id.position()) {
+            None => Put::New,
+            Some(there) if outcome.wins_over(there) => Put::Replaced,
+            Some(_) => return Put::Ignored,
+        };
+        self.outcomes.insert(outcome.id.position(), Arc::new(outcome.clone()));
+        put
+    }
+
     /// Outcomes behind a place (all, if none), in order.
     pub(super) fn behind(&self, after: Option<Position>) -> impl Iterator<Item = &Outcome> {
         use std::ops::Bound::{Excluded, Unbounded};

@@ -116,10 +116,10 @@ impl EventStore for Arc<MemoryDatabase> {
         Ok(Box::new(Merge::begin(Arc::clone(self), cameras).await))
     }
 
-    async fn waiting_cameras(&self, before: i64) -> Result<Vec<CameraId>> {
+    async fn waiting_cameras(&self, before: i64, now: i64) -> Result<Vec<CameraId>> {
         let tables = self.tables();
         let since = tables.cameras.iter().filter_map(|(id, camera)| Some((camera.merged.waiting?.since, id)));
-        let mut waiting: Vec<_> = since.filter(|(since, _)| *since <= before).collect();
+        let mut waiting: Vec<_> = since.filter(|(since, _)| *since <= before || *since > now).collect();
         waiting.sort();
         Ok(waiting.into_iter().map(|(_, id)| id.clone()).collect())
     }

@@ -206,14 +206,16 @@ pub(super) async fn set_published(db: &mut Connection, camera: &CameraId, epoch:
     Ok(())
 }
 
-/// Cameras that have waited behind a hole since `before` or longer.
-pub(super) async fn waiting(db: &mut Connection, before: i64) -> Result<Vec<CameraId>> {
-    let rows: Vec<(String,)> =
-        sqlx::query_as("SELECT id FROM cameras WHERE waiting_since <= $1 ORDER BY waiting_since, id")
-            .bind(before)
-            .fetch_all(db)
-            .doing("listing cameras that wait")
-            .await?;
+/// Cameras that have waited behind a hole since `before` or longer, or since a time behind `now`.
+pub(super) async fn waiting(db: &mut Connection, before: i64, now: i64) -> Result<Vec<CameraId>> {
+    let rows: Vec<(String,)> = sqlx::query_as(
+        "SELECT id FROM cameras WHERE waiting_since <= $1 OR waiting_since > $2 ORDER BY waiting_since, id",
+    )
+    .bind(before)
+    .bind(now)
+    .fetch_all(db)
+    .doing("listing cameras that wait")
+    .await?;
     rows.into_iter().map(|(id,)| camera_id(id)).collect()
 }
 

@@ -43,8 +43,12 @@ impl Merge {
 
 #[async_trait]
 impl MergeTx for Merge {
-    async fn put(&mut self, outcome: &Outcome) -> Result<Put> {
-        outcomes::put(self.writing.db(), outcome).await
+    async fn put_all(&mut self, outcomes: &[&Outcome]) -> Result<Vec<Put>> {
+        outcomes::put(self.writing.db(), outcomes).await
+    }
+
+    async fn frontier(&mut self, camera: &CameraId) -> Result<Option<Position>> {
+        cameras::frontier(self.writing.db(), camera).await
     }
 
     async fn head(&mut self, camera: &CameraId) -> Result<Option<Vec<u8>>> {

@@ -78,8 +78,8 @@ impl EventStore for Store {
         Ok(Box::new(Merge::begin(writing, cameras, Arc::clone(&self.watch)).await?))
     }
 
-    async fn waiting_cameras(&self, before: i64) -> Result<Vec<CameraId>> {
-        cameras::waiting(&mut *self.db.read().await?, before).await
+    async fn waiting_cameras(&self, before: i64, now: i64) -> Result<Vec<CameraId>> {
+        cameras::waiting(&mut *self.db.read().await?, before, now).await
     }
 
     async fn pending_objects(&self, limit: u32) -> Result<Vec<PendingObject>> {

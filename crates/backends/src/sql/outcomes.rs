@@ -1,9 +1,12 @@
 //! The winning outcome of each sequence number.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use detektor_contract::{CameraId, Epoch, Marker, Outcome, OutcomeBody, Position, Seam, TimeUs};
+use sqlx::QueryBuilder;
 
 use super::cameras::position;
-use super::dialect::{Connection, Doing};
+use super::dialect::{Connection, Db, Doing};
 use crate::columns::{column, document, number, text};
 use crate::store::{Put, StoreError};
 
@@ -12,52 +15,135 @@ type Result<T> = std::result::Result<T, StoreError>;
 /// A span longer than this is found among the long ones, all of which are looked at; any other by its start, which is
 /// at most this much before what is asked for. In microseconds.
 const LONG: i64 = 60_000_000;
+/// How many rows one statement writes: of values, SQLite takes no more than 32,766.
+const ROWS: usize = 1_000;
 
-/// Records an outcome if it wins over the one that is there.
-pub(super) async fn put(db: &mut Connection, outcome: &Outcome) -> Result<Put> {
-    let (epoch, sequence) = (column(outcome.id.epoch.0, "epoch")?, column(outcome.id.sequence, "sequence")?);
-    let body = text(outcome, "an outcome")?;
-    let there: Option<String> =
-        sqlx::query_scalar("SELECT body FROM outcomes WHERE camera = $1 AND epoch = $2 AND sequence = $3")
-            .bind(outcome.id.camera.as_str())
-            .bind(epoch)
-            .bind(sequence)
-            .fetch_optional(&mut *db)
-            .doing("reading an outcome")
-            .await?;
-    let put = match there {
-        None => Put::New,
-        Some(there) if there == body => return Ok(Put::Ignored),
-        Some(there) if outcome.wins_over(&document(&there, "an outcome")?) => Put::Replaced,
-        Some(_) => return Ok(Put::Ignored),
+/// Where an outcome stands.
+type Place = (String, i64, i64);
+
+/// An outcome as a row.
+struct Row<'a> {
+    outcome: &'a Outcome,
+    place: Place,
+    body: String,
+}
+
+impl<'a> Row<'a> {
+    fn new(outcome: &'a Outcome) -> Result<Self> {
+        let (epoch, sequence) = columns(outcome.id.position())?;
+        let place = (outcome.id.camera.as_str().to_owned(), epoch, sequence);
+        Ok(Self { outcome, place, body: text(outcome, "an outcome")? })
+    }
+}
+
+/// Records each outcome if it wins over the one that is there. Nearly always all are new, and one statement does it.
+pub(super) async fn put(db: &mut Connection, outcomes: &[&Outcome]) -> Result<Vec<Put>> {
+    let rows = outcomes.iter().map(|outcome| Row::new(outcome)).collect::<Result<Vec<_>>>()?;
+    let mut winners: BTreeMap<&Place, &Row<'_>> = BTreeMap::new();
+    for row in &rows {
+        let winner = winners.entry(&row.place).or_insert(row);
+        if row.outcome.wins_over(winner.outcome) {
+            *winner = row;
+        }
+    }
+    let mut there: BTreeMap<Place, Outcome> = BTreeMap::new();
+    let winners: Vec<&Row<'_>> = winners.into_values().collect();
+    for winners in winners.chunks(ROWS) {
+        let new = insert(db, winners).await?;
+        let others: Vec<&Row<'_>> = winners.iter().copied().filter(|row| !new.contains(&row.place)).collect();
+        if others.is_empty() {
+            continue;
+        }
+        let known = read(db, &others).await?;
+        let beats = |row: &Row<'_>| known.get(&row.place).is_some_and(|there| row.outcome.wins_over(there));
+        let better: Vec<&Row<'_>> = others.into_iter().filter(|row| beats(row)).collect();
+        if !better.is_empty() {
+            replace(db, &better).await?;
+        }
+        there.extend(known);
+    }
+    // What became of each, as if they had come one after the other.
+    let mut puts = Vec::with_capacity(rows.len());
+    for Row { outcome, place, .. } in rows {
+        let put = match there.get(&place) {
+            None => Put::New,
+            Some(there) if outcome.wins_over(there) => Put::Replaced,
+            Some(_) => Put::Ignored,
+        };
+        if put != Put::Ignored {
+            there.insert(place, outcome.clone());
+        }
+        puts.push(put);
+    }
+    Ok(puts)
+}
+
+const COLUMNS: &str =
+    "INSERT INTO outcomes (camera, epoch, sequence, span_start, span_end, has_frames, is_long, is_kept,
+         key_frame, seam, body) ";
+
+fn values(rows: &[&Row<'_>]) -> Result<QueryBuilder<Db>> {
+    let mut query: QueryBuilder<Db> = QueryBuilder::new(COLUMNS);
+    let mut seams = Vec::with_capacity(rows.len());
+    for row in rows {
+        seams.push(row.outcome.seam().map(|seam| text(&seam, "a seam")).transpose()?);
+    }
+    query.push_values(rows.iter().zip(seams), |mut values, (Row { outcome, place, body }, seam)| {
+        let (start, end) = times(outcome);
+        let span = outcome.span();
+        let kept = matches!(&outcome.body, OutcomeBody::Tombstone(tombstone) if tombstone.quarantine.is_some());
+        values
+            .push_bind(place.0.as_str())
+            .push_bind(place.1)
+            .push_bind(place.2)
+            .push_bind(start.0)
+            .push_bind(end.0)
+            .push_bind(span.is_some_and(|span| span.frames > 0))
+            .push_bind(end.since(start) > LONG)
+            .push_bind(kept)
+            .push_bind(span.and_then(|span| span.key_frame).map(|digest| digest.to_string()))
+            .push_bind(seam)
+            .push_bind(body.as_str());
+    });
+    Ok(query)
+}
+
+/// Inserts those of whose places there is nothing yet. Answers which.
+async fn insert(db: &mut Connection, rows: &[&Row<'_>]) -> Result<BTreeSet<Place>> {
+    let mut query = values(rows)?;
+    query.push(" ON CONFLICT (camera, epoch, sequence) DO NOTHING RETURNING camera, epoch, sequence");
+    let new: Vec<Place> =
+        query.build_query_as().persistent(rows.len() == 1).fetch_all(db).doing("recording outcomes").await?;
+    Ok(new.into_iter().collect())
+}
+
+/// What is there at the rows' places.
+async fn read(db: &mut Connection, rows: &[&Row<'_>]) -> Result<BTreeMap<Place, Outcome>> {
+    let mut query: QueryBuilder<Db> =
+        QueryBuilder::new("SELECT camera, epoch, sequence, body FROM outcomes WHERE (camera, epoch, sequence) IN (");
+    query.push_values(rows, |mut values, row| {
+        values.push_bind(row.place.0.as_str()).push_bind(row.place.1).push_bind(row.place.2);
+    });
+    query.push(")");
+    let there: Vec<(String, i64, i64, String)> =
+        query.build_query_as().persistent(rows.len() == 1).fetch_all(db).doing("reading outcomes").await?;
+    let read = |(camera, epoch, sequence, body): (String, i64, i64, String)| {
+        Ok(((camera, epoch, sequence), document(&body, "an outcome")?))
     };
-    let (start, end) = times(outcome);
-    let key_frame = outcome.span().and_then(|span| span.key_frame);
-    let kept = matches!(&outcome.body, OutcomeBody::Tombstone(tombstone) if tombstone.quarantine.is_some());
-    sqlx::query(
-        "INSERT INTO outcomes (camera, epoch, sequence, span_start, span_end, has_frames, is_long, is_kept,
-             key_frame, seam, body)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-         ON CONFLICT (camera, epoch, sequence) DO UPDATE SET span_start = excluded.span_start,
+    there.into_iter().map(read).collect()
+}
+
+/// Puts the rows in the place of what is there.
+async fn replace(db: &mut Connection, rows: &[&Row<'_>]) -> Result<()> {
+    let mut query = values(rows)?;
+    query.push(
+        " ON CONFLICT (camera, epoch, sequence) DO UPDATE SET span_start = excluded.span_start,
              span_end = excluded.span_end, has_frames = excluded.has_frames, is_long = excluded.is_long,
              is_kept = excluded.is_kept, key_frame = excluded.key_frame,
              seam = excluded.seam, body = excluded.body",
-    )
-    .bind(outcome.id.camera.as_str())
-    .bind(epoch)
-    .bind(sequence)
-    .bind(start.0)
-    .bind(end.0)
-    .bind(outcome.span().is_some_and(|span| span.frames > 0))
-    .bind(end.since(start) > LONG)
-    .bind(kept)
-    .bind(key_frame.map(|digest| digest.to_string()))
-    .bind(outcome.seam().map(|seam| text(&seam, "a seam")).transpose()?)
-    .bind(body)
-    .execute(db)
-    .doing("recording an outcome")
-    .await?;
-    Ok(put)
+    );
+    query.build().persistent(rows.len() == 1).execute(db).doing("replacing outcomes").await?;
+    Ok(())
 }
 
 /// From when to when an outcome speaks. A gap that still lasts speaks of its beginning, an end of its moment.

@@ -183,7 +183,7 @@ pub async fn a_reindex_keeps_cameras_and_epochs(bench: &mut impl Bench<dyn Event
     assert_eq!(store.published(&gate, Epoch(2)).await.unwrap(), 9);
     let cameras = store.cameras().await.unwrap();
     assert_eq!((cameras[0].url.as_str(), cameras[0].ledger.captured), ("file:a", 0));
-    assert!(store.waiting_cameras(i64::MAX).await.unwrap().is_empty());
+    assert!(store.waiting_cameras(i64::MAX, i64::MAX).await.unwrap().is_empty());
     let mut merge = begin(&store, &gate).await;
     assert_eq!(merge.head(&gate).await.unwrap(), None);
 }

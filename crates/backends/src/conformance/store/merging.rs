@@ -22,6 +22,8 @@ pub async fn a_merge_saves_a_cameras_state(bench: &mut impl Bench<dyn EventStore
     let mut second = begin(&store, &gate).await;
     assert_eq!(second.head(&gate).await.unwrap(), Some(state.head.clone()));
     assert_eq!(second.waiting(&gate).await.unwrap(), Some(Waiting { since: 77, until: at(4, 5) }));
+    assert_eq!(second.frontier(&gate).await.unwrap(), Some(at(3, 4)));
+    assert_eq!(second.frontier(&camera("other")).await.unwrap(), None);
     drop(second);
     assert_eq!(store.frontier(&gate).await.unwrap(), Some(at(3, 4)));
     assert_eq!(store.frontier(&camera("other")).await.unwrap(), None);
@@ -207,10 +209,16 @@ pub async fn cameras_that_wait_are_listed(bench: &mut impl Bench<dyn EventStore>
         )
         .await;
     }
-    let mut waiting = store.waiting_cameras(50).await.unwrap();
-    waiting.sort_unstable();
-    assert_eq!(waiting, [camera("a"), camera("c")]);
-    assert!(store.waiting_cameras(9).await.unwrap().is_empty());
+    let waiting = async |before, now| {
+        let mut waiting = store.waiting_cameras(before, now).await.unwrap();
+        waiting.sort_unstable();
+        waiting
+    };
+    assert_eq!(waiting(50, 60).await, [camera("a"), camera("c")]);
+    assert!(waiting(9, 60).await.is_empty());
+    assert_eq!(waiting(9, 51).await, []);
+    assert_eq!(waiting(9, 50).await, [camera("d")], "since a time that is yet to come");
+    assert_eq!(waiting(10, 50).await, [camera("c"), camera("d")]);
 }
 
 async fn checkpoint(store: &std::sync::Arc<dyn EventStore>, camera: &CameraId, places: &[Position]) {

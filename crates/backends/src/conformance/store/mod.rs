@@ -42,6 +42,7 @@ macro_rules! store_conformance {
                 the_dispatchers_part_survives_a_crash,
                 of_two_outcomes_the_winner_stays,
                 winners_do_not_depend_on_order,
+                many_outcomes_at_once_are_as_one_after_the_other,
                 outcomes_come_in_order_and_pages,
                 outcomes_are_found_by_time,
                 seams_follow_the_winners,
@@ -106,10 +107,7 @@ async fn merge(store: &Arc<dyn EventStore>, outcomes: &[Outcome], update: Camera
 /// Puts outcomes of one camera, without folding them.
 async fn put(store: &Arc<dyn EventStore>, outcomes: &[Outcome]) -> Vec<Put> {
     let mut merge = begin(store, &outcomes[0].id.camera).await;
-    let mut puts = Vec::new();
-    for outcome in outcomes {
-        puts.push(merge.put(outcome).await.unwrap());
-    }
+    let puts = merge.put_all(&outcomes.iter().collect::<Vec<_>>()).await.unwrap();
     merge.commit().await.unwrap();
     puts
 }

@@ -1,6 +1,6 @@
 //! Outcomes: winners, order, time, seams.
 
-use detektor_contract::{Digest, Epoch, Outcome, OutcomeBody, Seam, TimeUs};
+use detektor_contract::{CameraId, Digest, Epoch, Outcome, OutcomeBody, Seam, TimeUs};
 
 use super::{begin, put};
 use crate::conformance::Bench;
@@ -56,6 +56,47 @@ pub async fn winners_do_not_depend_on_order(bench: &mut impl Bench<dyn EventStor
             assert!(order.iter().all(|other| !other.wins_over(&stored[0])));
         }
     }
+}
+
+pub async fn many_outcomes_at_once_are_as_one_after_the_other(bench: &mut impl Bench<dyn EventStore>) {
+    // More than one statement takes, of two cameras, with repetitions, losers and winners among them.
+    const PLACES: u64 = 1_500;
+    let store = bench.backend();
+    let of = |name: &CameraId| -> Vec<Outcome> {
+        let mut outcomes: Vec<Outcome> = (0..PLACES).rev().map(|n| result(name, at(1, n))).collect();
+        outcomes.push(tombstone(name, at(1, 5), true));
+        outcomes.push(Outcome { generation: 1, ..tombstone(name, at(1, 7), true) });
+        outcomes.push(Outcome { generation: 2, ..result(name, at(1, 7)) });
+        outcomes.push(result(name, at(1, 7)));
+        outcomes
+    };
+    let there = |name: &CameraId| [tombstone(name, at(1, 3), true), result(name, at(1, 4))];
+    // Of the first two all come together, of the third one by one.
+    let [a, b, c] = ["a", "b", "c"].map(camera);
+    for name in [&a, &b, &c] {
+        put(&store, &there(name)).await;
+    }
+    let mut together = store.begin_merge(&[a.clone(), b.clone()]).await.unwrap();
+    let mixed: Vec<Outcome> = of(&a).into_iter().zip(of(&b)).flat_map(|(a, b)| [a, b]).collect();
+    let puts = together.put_all(&mixed.iter().collect::<Vec<_>>()).await.unwrap();
+    assert!(together.put_all(&[]).await.unwrap().is_empty());
+    together.commit().await.unwrap();
+    let mut apart = begin(&store, &c).await;
+    let mut expected = Vec::new();
+    for outcome in of(&c) {
+        expected.push(apart.put(&outcome).await.unwrap());
+    }
+    apart.commit().await.unwrap();
+    for own in [0, 1] {
+        assert_eq!(puts.iter().skip(own).step_by(2).copied().collect::<Vec<_>>(), expected);
+    }
+    let count = |kind| expected.iter().filter(|put| **put == kind).count() as u64;
+    assert_eq!((count(Put::New), count(Put::Replaced), count(Put::Ignored)), (PLACES - 2, 3, 3));
+    let stored = async |name| store.outcomes(name, at(0, 0), 9_999).await.unwrap();
+    let bodies = |outcomes: Vec<Outcome>| outcomes.into_iter().map(|o| (o.generation, o.body)).collect::<Vec<_>>();
+    let winners = bodies(stored(&c).await);
+    assert_eq!((winners.len() as u64, winners[7].0), (PLACES, 2));
+    assert!(bodies(stored(&a).await) == winners && bodies(stored(&b).await) == winners);
 }
 
 pub async fn outcomes_come_in_order_and_pages(bench: &mut impl Bench<dyn EventStore>) {
