@@ -91,6 +91,13 @@ pub enum Command {
     /// Make the event store anew from the outcome log in the bucket: the same events and ledger, and nobody is told of any.
     #[command(after_help = REINDEXING)]
     Reindex(ReindexArgs),
+    /// Remove old history from the database: what was over before a time, in small steps, while everything runs.
+    ///
+    /// Outcomes with their detections, events that are over, gaps and old entries of the feed go; the ledger keeps their sums.
+    /// The bucket is left alone: `detektor bucket setup --keep` says how long what is in it is kept. What still comes for the
+    /// time that was pruned is ignored, so replay what is in quarantine first.
+    #[command(after_help = PLACES)]
+    Prune(Box<PruneArgs>),
     /// Make the database's tables, or bring them up to date.
     Migrate(Told<Servers>),
     /// Set the bucket up.
@@ -318,6 +325,29 @@ impl fmt::Display for CopyFrom {
             Self::S3 { bucket, prefix: Some(prefix) } => write!(f, "s3://{bucket}/{prefix}"),
         }
     }
+}
+
+/// What `prune` takes.
+#[derive(Args, Debug)]
+pub struct PruneArgs {
+    /// Remove what is older than this, such as 30d or 12h; only cameras with Unix times age, files do not.
+    #[arg(long, value_name = "AGE", value_parser = crate::commands::prune::parse_age, required_unless_present = "all")]
+    pub older_than: Option<jiff::SignedDuration>,
+    /// Remove all that is settled of one camera, whatever its times.
+    #[arg(long, requires = "camera", conflicts_with = "older_than")]
+    pub all: bool,
+    /// Only this camera's.
+    #[arg(long, value_name = "NAME")]
+    pub camera: Option<CameraId>,
+    /// Only say what would go.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the data is; `detektor run` must not run over a data directory meanwhile.
+    #[command(flatten)]
+    pub data: DataArgs,
 }
 
 /// What `replay` takes.

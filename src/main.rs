@@ -57,6 +57,7 @@ async fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Detections(args) => commands::read::detections(args).await?,
         Command::Ledger(args) => commands::read::ledger(args).await?,
         Command::Replay(args) => commands::repair::replay(args).await?,
+        Command::Prune(args) => commands::prune::prune(*args).await?,
         Command::Reindex(args) => commands::repair::reindex(args).await?,
         Command::Doctor(args) => return commands::doctor::doctor(args).await,
         Command::Completions { shell } => {

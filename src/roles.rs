@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use detektor_dispatcher::distributed::{Balancer, BalancerConfig};
 use detektor_dispatcher::role::{host, member, member_name};
-use detektor_merge::{EventObjects, InFlight, Merge, MergeConfig};
+use detektor_merge::{EventObjects, InFlight, Merge, MergeConfig, Pruner};
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Mistakes, whole};
 use detektor_runtime::role::{Configured, Connected, Process, ProcessSettings, Role, Servers};
@@ -29,6 +29,7 @@ struct Own {
     ttl: Duration,
     calm: Duration,
     hole_wait: Duration,
+    prune_after_days: u32,
 }
 
 impl Default for Own {
@@ -41,6 +42,7 @@ impl Default for Own {
             ttl: balancer.ttl,
             calm: balancer.calm,
             hole_wait: MergeConfig::default().hole_wait,
+            prune_after_days: 0,
         }
     }
 }
@@ -75,6 +77,12 @@ impl Settings for Own {
             &mut self.hole_wait,
             milliseconds(0),
             "How long a camera waits for a missing outcome, where nothing new of it comes; as merge has it.",
+        );
+        visitor.field(
+            "prune_after_days",
+            &mut self.prune_after_days,
+            whole(0..=36_500),
+            "Once a day the leader prunes history older than this from the database, as `detektor prune` does; 0 never.",
         );
     }
 }
@@ -118,6 +126,12 @@ impl Role for BalancerRole {
             let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
             told.join("; ")
         })?;
+        if self.own.prune_after_days > 0 {
+            let keep = Duration::from_secs(u64::from(self.own.prune_after_days) * 24 * 3_600);
+            let pruner = Pruner::new(Arc::clone(&store), keep, &process.metrics)?;
+            let (leads, stop) = (balancer.watch(), process.shutdown());
+            process.supervisor.service("pruning", async move { pruner.run(leads, stop).await });
+        }
         let stop = process.shutdown();
         process.supervisor.service("balancer", async move {
             balancer.run(stop).await;

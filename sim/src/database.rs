@@ -1,5 +1,6 @@
 //! The database, as its host has it and as others reach it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use detektor_backends::coordination::{
 use detektor_backends::memory::MemoryDatabase;
 use detektor_backends::store::{
     CameraInfo, CameraState, CameraUpdate, EpochRequest, EventCursor, EventFilter, EventStore, Feed, FeedPosition,
-    MergeTx, Order, PendingObject, Put, StoreError, StoredEvent, Waiting,
+    MergeTx, Order, PendingObject, Pruned, Put, StoreError, StoredEvent, StoredFloor, Waiting,
 };
 use detektor_contract::{CameraId, Epoch, EpochRecord, Event, EventId, Gap, Outcome, Position, Seam, TimeUs};
 use tokio::sync::Mutex;
@@ -129,6 +130,26 @@ impl EventStore for RemoteDatabase {
 
     async fn end_reindex(&self) -> Result<()> {
         ask!(self, [], |db| db.end_reindex())
+    }
+
+    async fn floors(&self) -> Result<BTreeMap<CameraId, Position>> {
+        ask!(self, [], |db| db.floors())
+    }
+
+    async fn prune(&self, camera: &CameraId) -> Result<Pruned> {
+        ask!(self, [camera = camera.clone()], |db| db.prune(&camera))
+    }
+
+    async fn prunable(&self, camera: &CameraId, floor: Position) -> Result<Pruned> {
+        ask!(self, [camera = camera.clone()], |db| db.prunable(&camera, floor))
+    }
+
+    async fn prune_feed(&self, before_ms: i64) -> Result<u64> {
+        ask!(self, [], |db| db.prune_feed(before_ms))
+    }
+
+    async fn prunable_feed(&self, before_ms: i64) -> Result<u64> {
+        ask!(self, [], |db| db.prunable_feed(before_ms))
     }
 
     async fn cameras(&self) -> Result<Vec<CameraInfo>> {
@@ -326,6 +347,23 @@ impl MergeTx for RemoteMerge {
         position: Position,
     ) -> Result<Option<(Position, Vec<u8>)>> {
         ask_merge!(self, [camera = camera.clone()], |tx| tx.checkpoint_before(&camera, position))
+    }
+
+    async fn old_checkpoint(
+        &mut self,
+        camera: &CameraId,
+        ended: TimeUs,
+        position: Position,
+    ) -> Result<Option<(Position, Vec<u8>)>> {
+        ask_merge!(self, [camera = camera.clone()], |tx| tx.old_checkpoint(&camera, ended, position))
+    }
+
+    async fn floor(&mut self, camera: &CameraId) -> Result<Option<StoredFloor>> {
+        ask_merge!(self, [camera = camera.clone()], |tx| tx.floor(&camera))
+    }
+
+    async fn raise_floor(&mut self, camera: &CameraId, floor: &StoredFloor) -> Result<()> {
+        ask_merge!(self, [camera = camera.clone(), floor = floor.clone()], |tx| tx.raise_floor(&camera, &floor))
     }
 
     async fn outcomes_after(&mut self, camera: &CameraId, after: Option<Position>, limit: u32) -> Result<Vec<Outcome>> {

@@ -173,7 +173,8 @@ async fn to_read(dir: &Path) -> anyhow::Result<(Arc<dyn EventStore>, Arc<dyn Buc
     Ok((data.store(), data.bucket()))
 }
 
-async fn database(servers: &Servers) -> anyhow::Result<Postgres> {
+/// The database that the servers' settings name.
+pub async fn database(servers: &Servers) -> anyhow::Result<Postgres> {
     Postgres::open(&servers.postgres.options()).await.context("the database")
 }
 

@@ -10,6 +10,7 @@ mod database;
 mod events;
 mod merge;
 mod objects;
+mod prune;
 mod queues;
 mod store;
 

@@ -2,7 +2,10 @@
 //!
 //! Merge writes it in transactions that lock the cameras they touch; the events API and the tools read it.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
+use detektor_contract::fold::Floor;
 use detektor_contract::{
     CameraId, Clock, Digest, Epoch, EpochRecord, Event, EventChange, EventId, Fault, Faulty, Gap, Label, Ledger,
     ObjectKey, Outcome, Position, Score, Seam, TimeUs,
@@ -185,6 +188,51 @@ pub enum Put {
     Replaced,
     /// The very same was there, or one that wins over it.
     Ignored,
+    /// It is at or below the camera's floor, where nothing is recorded any more.
+    Pruned,
+}
+
+/// Where a camera's history begins: what is at this place and below it was pruned, or is about to be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredFloor {
+    /// What is known of the camera there, whatever build asks.
+    pub floor: Floor,
+    /// The checkpoint there.
+    pub state: Vec<u8>,
+}
+
+/// How many rows of each kind were pruned, or are to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// Outcomes, with their detections.
+    pub outcomes: u64,
+    /// Checkpoints of the fold.
+    pub checkpoints: u64,
+    /// Gaps in the capture.
+    pub gaps: u64,
+    /// Events that are over, or were withdrawn.
+    pub events: u64,
+    /// Notes of what the bucket holds of these events. What it holds stays.
+    pub objects: u64,
+}
+
+impl Pruned {
+    /// All rows.
+    pub fn total(&self) -> u64 {
+        let Self { outcomes, checkpoints, gaps, events, objects } = self;
+        outcomes + checkpoints + gaps + events + objects
+    }
+
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            outcomes: self.outcomes + other.outcomes,
+            checkpoints: self.checkpoints + other.checkpoints,
+            gaps: self.gaps + other.gaps,
+            events: self.events + other.events,
+            objects: self.objects + other.objects,
+        }
+    }
 }
 
 /// That outcomes wait behind a hole.
@@ -251,13 +299,29 @@ pub trait EventStore: Send + Sync + 'static {
     /// Whether the store has yet to be filled from the bucket: it is fresh, or a reindex is under way or broke off. What it
     /// says is then not all there is, and a reindex comes before anything else is written.
     async fn reindex_pending(&self) -> Result<bool>;
-    /// Empties everything that derives from outcomes and begins a new feed generation. Cameras and epochs stay. From here to
+    /// Empties everything that derives from outcomes and begins a new feed generation. Cameras and epochs stay. A camera with
+    /// a floor stands there again: what was pruned does not come back. From here to
     /// [`EventStore::end_reindex`] a reindex is pending, whatever happens to this process.
     async fn begin_reindex(&self) -> Result<()>;
     /// Gives epochs the meaning that the bucket knows, whatever they were here.
     async fn restore_epochs(&self, records: &[EpochRecord]) -> Result<()>;
     /// A reindex is through. Every epoch counts as published as far as it has outcomes without a hole from its first on.
     async fn end_reindex(&self) -> Result<()>;
+
+    // --- pruning ---
+
+    /// The floors of the cameras that have one.
+    async fn floors(&self) -> Result<BTreeMap<CameraId, Position>>;
+    /// Removes a batch of what lies at or below a camera's floor, in one short transaction; nothing once all is gone. An event
+    /// that goes on stays, and so does one whose object is not yet as it says. Nobody who reads waits for it.
+    async fn prune(&self, camera: &CameraId) -> Result<Pruned>;
+    /// How much lies at or below a place.
+    async fn prunable(&self, camera: &CameraId, floor: Position) -> Result<Pruned>;
+    /// Removes a batch of the feed's entries that were written before `before_ms` (Unix milliseconds), oldest first; nothing
+    /// once all are gone. Whoever has not read them is reset.
+    async fn prune_feed(&self, before_ms: i64) -> Result<u64>;
+    /// How many those are.
+    async fn prunable_feed(&self, before_ms: i64) -> Result<u64>;
 
     // --- readers' part ---
 
@@ -337,6 +401,18 @@ pub trait MergeTx: Send {
     /// The newest checkpoint before `position`, and its place.
     async fn checkpoint_before(&mut self, camera: &CameraId, position: Position)
     -> Result<Option<(Position, Vec<u8>)>>;
+    /// The newest checkpoint before `position` whose outcome ended at `ended` or earlier, on whatever clock, and its place.
+    async fn old_checkpoint(
+        &mut self,
+        camera: &CameraId,
+        ended: TimeUs,
+        position: Position,
+    ) -> Result<Option<(Position, Vec<u8>)>>;
+    /// Where the camera's history begins; none if nothing was pruned.
+    async fn floor(&mut self, camera: &CameraId) -> Result<Option<StoredFloor>>;
+    /// Has the camera's history begin at a checkpoint: what comes for a place at or below it is ignored from here on, and
+    /// [`EventStore::prune`] removes what is there.
+    async fn raise_floor(&mut self, camera: &CameraId, floor: &StoredFloor) -> Result<()>;
     /// Winning outcomes behind `after` (all, if none), in order, at most `limit`.
     async fn outcomes_after(&mut self, camera: &CameraId, after: Option<Position>, limit: u32) -> Result<Vec<Outcome>>;
     /// The first winning outcome of an epoch before `epoch` that has frames at or behind the seam.

@@ -248,6 +248,13 @@ impl EventId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The segment that its track was first seen in.
+    pub fn first_segment(&self) -> Option<SegmentId> {
+        let mut parts = self.0.split('.');
+        let camera = CameraId::new(parts.next()?).ok()?;
+        Some(SegmentId { camera, epoch: Epoch(parts.next()?.parse().ok()?), sequence: parts.next()?.parse().ok()? })
+    }
 }
 
 impl FromStr for EventId {
@@ -316,6 +323,7 @@ mod tests {
         assert!("0G".repeat(16).parse::<Digest>().is_err());
         let event = EventId::new(&id, 5, 1);
         assert_eq!(event.as_str().parse::<EventId>().unwrap(), event);
+        assert_eq!(event.first_segment(), Some(id));
         assert!("gate.1.2.3".parse::<EventId>().is_err());
         assert!("gate.1.2.3.+4".parse::<EventId>().is_err());
     }

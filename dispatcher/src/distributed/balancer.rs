@@ -10,6 +10,7 @@ use detektor_backends::coordination::{Coordination, LeaseName, Member, MemberSee
 use detektor_backends::store::StoreError;
 use detektor_contract::{CameraId, Epoch};
 use detektor_runtime::chain;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +78,7 @@ pub struct Balancer {
     members: Watch<Member>,
     /// The lease's, while it leads.
     epoch: Option<Epoch>,
+    leads: watch::Sender<bool>,
     calm_until: Instant,
 }
 
@@ -91,12 +93,18 @@ impl Balancer {
             return Err(mistakes);
         }
         let (leaders, members) = (Watch::new(config.ttl), Watch::new(config.ttl));
-        Ok(Self { config, coordination, leaders, members, epoch: None, calm_until: Instant::now() })
+        let leads = watch::Sender::new(false);
+        Ok(Self { config, coordination, leaders, members, epoch: None, leads, calm_until: Instant::now() })
     }
 
     /// Whether it leads, as far as it knows.
     pub fn leads(&self) -> bool {
         self.epoch.is_some()
+    }
+
+    /// Whether it leads, as it changes, for timers that one in a deployment is enough for.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.leads.subscribe()
     }
 
     /// Steps until shutdown; then gives the lease back.
@@ -203,6 +211,7 @@ impl Balancer {
             seam: None,
         };
         self.epoch = self.coordination.take(&take).await?;
+        self.leads.send_replace(self.epoch.is_some());
         if let Some(epoch) = self.epoch {
             tracing::info!(balancer = self.config.member.name, %epoch, "this balancer leads");
             // It has not watched anybody yet, and others may be about to come.
@@ -214,6 +223,7 @@ impl Balancer {
 
     fn depose(&mut self) {
         self.epoch = None;
+        self.leads.send_replace(false);
         tracing::warn!(balancer = self.config.member.name, "another balancer leads");
     }
 

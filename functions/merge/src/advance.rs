@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use detektor_backends::store::{CameraUpdate, MergeTx, Put, Waiting};
 use detektor_contract::fold::{CameraFold, Seams, diff};
-use detektor_contract::{CameraId, Epoch, Event, EventChange, EventId, Gap, Outcome, Position};
+use detektor_contract::{CameraId, Epoch, Event, EventChange, EventId, EventState, Gap, Outcome, Position};
 
 use crate::error::{Doing, MergeError};
 
@@ -59,7 +59,7 @@ pub(crate) async fn put(
     let mut earlier = |at: Position| first = Some(first.map_or(at, |first| first.min(at)));
     let puts = tx.put_all(outcomes).await.doing("recording outcomes")?;
     for (outcome, put) in outcomes.iter().zip(puts) {
-        if put != Put::Ignored {
+        if matches!(put, Put::New | Put::Replaced) {
             earlier(outcome.id.position());
         }
         count(put);
@@ -86,7 +86,7 @@ pub(crate) async fn fold(
     let waited = tx.waiting(camera).await.doing("reading since when a camera waits")?;
     let head = tx.head(camera).await.doing("reading a camera's head")?;
     let mut walk = match head.as_deref().map(CameraFold::from_bytes) {
-        None => Walk::new(CameraFold::new(camera.clone()), None),
+        None => Walk::new(Beginning::of(tx, camera).await?.fold, None),
         Some(Ok(fold)) if changed.is_none_or(|changed| Some(changed) > fold.frontier()) => Walk::new(fold, None),
         Some(Ok(fold)) => back_to(tx, camera, changed, fold.frontier()).await?,
         Some(Err(error)) => {
@@ -105,21 +105,25 @@ pub(crate) async fn fold(
     Ok(step)
 }
 
-/// Begins again at the last checkpoint before `first` that can be read (or at the start), to go as far as it was.
+/// Begins again at the last checkpoint before `first` that can be read (or where the camera's history begins), to go as far
+/// as it was.
 async fn back_to(
     tx: &mut dyn MergeTx,
     camera: &CameraId,
     first: Option<Position>,
     until: Option<Position>,
 ) -> Result<Walk, MergeError> {
+    let Beginning { mut fold, floor, tracks_lost } = Beginning::of(tx, camera).await?;
+    let mut lost = tracks_lost;
     let mut before = first;
-    let mut fold = CameraFold::new(camera.clone());
     while let Some(position) = before {
         match tx.checkpoint_before(camera, position).await.doing("reading a checkpoint")? {
+            // Below the floor outcomes are missing.
+            Some((at, _)) if Some(at) < floor => break,
             None => break,
             Some((at, state)) => match CameraFold::from_bytes(&state) {
                 Ok(state) => {
-                    fold = state;
+                    (fold, lost) = (state, false);
                     break;
                 }
                 Err(_) => before = Some(at),
@@ -127,9 +131,39 @@ async fn back_to(
         }
     }
     let from = fold.frontier();
-    let touched = tx.events_touched_after(camera, from).await.doing("reading events")?;
+    let mut touched = tx.events_touched_after(camera, from).await.doing("reading events")?;
+    if lost {
+        // Whoever was in the picture at the floor is seen there for the first time now, under another name.
+        let known: BTreeSet<EventId> = touched.iter().map(|event| event.id.clone()).collect();
+        let all = tx.events_touched_after(camera, None).await.doing("reading events")?;
+        touched.extend(all.into_iter().filter(|e| e.state == EventState::Open && !known.contains(&e.id)));
+    }
     let open = fold.open_events();
     Ok(Walk::new(fold, Some(Again { from, until, touched, open })))
+}
+
+/// Where a camera's history begins.
+struct Beginning {
+    fold: CameraFold,
+    floor: Option<Position>,
+    /// What was pruned can no longer say which tracks crossed the floor.
+    tracks_lost: bool,
+}
+
+impl Beginning {
+    async fn of(tx: &mut dyn MergeTx, camera: &CameraId) -> Result<Self, MergeError> {
+        let Some(stored) = tx.floor(camera).await.doing("reading a floor")? else {
+            return Ok(Self { fold: CameraFold::new(camera.clone()), floor: None, tracks_lost: false });
+        };
+        let floor = Some(stored.floor.at());
+        Ok(match CameraFold::from_bytes(&stored.state) {
+            Ok(fold) => Self { fold, floor, tracks_lost: false },
+            Err(error) => {
+                tracing::warn!(%camera, %error, "what was in the picture where the camera was pruned is not known");
+                Self { fold: CameraFold::above(camera.clone(), &stored.floor), floor, tracks_lost: true }
+            }
+        })
+    }
 }
 
 /// What was there before a refold.

@@ -1,12 +1,12 @@
 //! Removes the video of jobs that are through.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use detektor_backends::bucket::Bucket;
 use detektor_backends::store::EventStore;
-use detektor_contract::{ObjectKey, OutcomeBody, SegmentId};
+use detektor_contract::{CameraId, ObjectKey, OutcomeBody, Position, SegmentId};
 use detektor_runtime::retry::{Policy, RetryError, retry};
 use futures::TryStreamExt;
 use tokio::time::sleep;
@@ -32,18 +32,23 @@ impl InFlight {
 
     /// The objects whose segments are through.
     pub async fn through(&self) -> Result<BTreeSet<ObjectKey>, MergeError> {
+        let floors = self.store.floors().await.doing("reading floors")?;
         let mut listed = self.bucket.list(ObjectKey::IN_FLIGHT);
         let mut through = BTreeSet::new();
         while let Some(object) = listed.try_next().await.doing("listing jobs' videos")? {
             let Some(segment) = object.key.segment_in_flight() else { continue };
-            if self.is_through(&segment).await? {
+            if self.is_through(&segment, &floors).await? {
                 through.insert(object.key);
             }
         }
         Ok(through)
     }
 
-    async fn is_through(&self, segment: &SegmentId) -> Result<bool, MergeError> {
+    async fn is_through(&self, segment: &SegmentId, floors: &BTreeMap<CameraId, Position>) -> Result<bool, MergeError> {
+        // What was pruned has no use for an outcome any more, not even a replay's.
+        if floors.get(&segment.camera).is_some_and(|floor| segment.position() <= *floor) {
+            return Ok(true);
+        }
         let outcomes = self.store.outcomes(&segment.camera, segment.position(), 1).await.doing("reading an outcome")?;
         let outcome = outcomes.first().filter(|outcome| outcome.id == *segment);
         Ok(outcome.is_some_and(|outcome| !matches!(outcome.body, OutcomeBody::Tombstone(_))))

@@ -8,6 +8,7 @@
 //!   it again.
 //! - [`role`]: all of this as a process of its own.
 //! - [`reindex`]: makes the event store anew from the outcome log.
+//! - [`prune`]: removes settled history from the event store; [`Pruner`] does so daily.
 //!
 //! Invariant: all that settles what a camera's events are is in `detektor_contract::fold`. This crate decides only when to
 //! fold which outcomes; a wrong decision here costs time or a revision, never a wrong event.
@@ -21,6 +22,7 @@ mod log;
 mod merge;
 mod numbers;
 mod objects;
+mod prune;
 mod reindex;
 pub mod role;
 
@@ -30,4 +32,5 @@ pub use in_flight::InFlight;
 pub use latency::{Latencies, Percentiles};
 pub use merge::{Merge, MergeConfig, Now};
 pub use objects::EventObjects;
+pub use prune::{Horizon, PruneReport, Pruner, prune};
 pub use reindex::{Damaged, Reindexed, reindex};

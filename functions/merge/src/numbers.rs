@@ -25,9 +25,9 @@ impl Numbers {
         Ok(Self {
             outcomes: part.counters(
                 "recorded_outcomes_total",
-                "Outcomes taken in, by what they were: new, one that wins over another, or known.",
+                "Outcomes taken in, by what they were: new, one that wins over another, known, or of pruned history.",
                 "result",
-                &["new", "replaced", "ignored"],
+                &["new", "replaced", "ignored", "pruned"],
             )?,
             applied: part.counter("applied_outcomes_total", "Outcomes folded into events and ledger.")?,
             refolded: part.counter("refolded_outcomes_total", "Outcomes folded again because one came late.")?,
@@ -57,6 +57,7 @@ impl Numbers {
             Put::New => "new",
             Put::Replaced => "replaced",
             Put::Ignored => "ignored",
+            Put::Pruned => "pruned",
         };
         self.outcomes.get(result).inc();
     }

@@ -6,7 +6,7 @@ use std::pin::pin;
 use bytes::Bytes;
 use detektor_backends::bucket::{Bucket, BucketError, Listed};
 use detektor_backends::store::{EventCursor, EventFilter, EventStore, Order};
-use detektor_contract::{CameraId, EpochRecord, Event, EventState, ObjectKey, Outcome};
+use detektor_contract::{CameraId, EpochRecord, Event, EventId, EventState, ObjectKey, Outcome};
 use futures::stream::{self, TryChunksError};
 use futures::{Stream, StreamExt, TryStreamExt};
 
@@ -50,7 +50,7 @@ pub struct Damaged {
 }
 
 /// Empties the event store and fills it from the bucket: the same events and ledger, the same epochs for files, and readers
-/// are told nothing but to begin anew. Segments that have outcomes count as published, and events have their objects.
+/// are told nothing but to begin anew. What was pruned from the store stays so: each camera is folded from its floor on. Segments that have outcomes count as published, and events have their objects.
 /// What cannot be read costs itself and nothing else. Nothing else may merge meanwhile.
 /// Until it is through the store says that a reindex is pending ([`EventStore::reindex_pending`]); one that broke off is
 /// simply run again. `progress` is called after every object.
@@ -166,10 +166,19 @@ async fn correct_objects(store: &dyn EventStore, bucket: &dyn Bucket) -> Result<
             Some(_) | None => break,
         }
     }
+    let floors = store.floors().await.doing("reading floors")?;
+    let pruned = |id: &EventId| {
+        let first = id.first_segment();
+        first.is_some_and(|first| floors.get(&first.camera).is_some_and(|floor| first.position() <= *floor))
+    };
     let mut listed = pin!(bucket.list(ObjectKey::EVENTS));
     while let Some(Listed { key, .. }) = listed.try_next().await.doing("listing the bucket")? {
         let Some(id) = key.event_id() else { continue };
         let event = store.event(&id).await.doing("reading an event")?;
+        // What is no longer in the store for its age still is in the bucket.
+        if event.is_none() && pruned(&id) {
+            continue;
+        }
         let belongs = event.is_some_and(|stored| is_over(&stored.event) && ObjectKey::event(&stored.event) == key);
         if !belongs {
             bucket.delete(&key).await.doing("removing an event's object")?;

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -6,7 +7,7 @@ use detektor_contract::{CameraId, Epoch, EpochRecord, Event, EventId, Gap, Outco
 use super::Around;
 use crate::store::{
     CameraInfo, CameraState, CameraUpdate, EpochRequest, EventCursor, EventFilter, EventStore, Feed, FeedPosition,
-    MergeTx, Order, PendingObject, Put, StoreError, StoredEvent, Waiting,
+    MergeTx, Order, PendingObject, Pruned, Put, StoreError, StoredEvent, StoredFloor, Waiting,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -77,6 +78,26 @@ impl<A: Around> EventStore for AroundStore<A> {
 
     async fn end_reindex(&self) -> Result<()> {
         self.around.call("end_reindex", self.inner.end_reindex()).await
+    }
+
+    async fn floors(&self) -> Result<BTreeMap<CameraId, Position>> {
+        self.around.call("floors", self.inner.floors()).await
+    }
+
+    async fn prune(&self, camera: &CameraId) -> Result<Pruned> {
+        self.around.call("prune", self.inner.prune(camera)).await
+    }
+
+    async fn prunable(&self, camera: &CameraId, floor: Position) -> Result<Pruned> {
+        self.around.call("prunable", self.inner.prunable(camera, floor)).await
+    }
+
+    async fn prune_feed(&self, before_ms: i64) -> Result<u64> {
+        self.around.call("prune_feed", self.inner.prune_feed(before_ms)).await
+    }
+
+    async fn prunable_feed(&self, before_ms: i64) -> Result<u64> {
+        self.around.call("prunable_feed", self.inner.prunable_feed(before_ms)).await
     }
 
     async fn cameras(&self) -> Result<Vec<CameraInfo>> {
@@ -177,6 +198,23 @@ impl<A: Around> MergeTx for AroundMerge<A> {
         position: Position,
     ) -> Result<Option<(Position, Vec<u8>)>> {
         self.around.call("checkpoint_before", self.inner.checkpoint_before(camera, position)).await
+    }
+
+    async fn old_checkpoint(
+        &mut self,
+        camera: &CameraId,
+        ended: TimeUs,
+        position: Position,
+    ) -> Result<Option<(Position, Vec<u8>)>> {
+        self.around.call("old_checkpoint", self.inner.old_checkpoint(camera, ended, position)).await
+    }
+
+    async fn floor(&mut self, camera: &CameraId) -> Result<Option<StoredFloor>> {
+        self.around.call("floor", self.inner.floor(camera)).await
+    }
+
+    async fn raise_floor(&mut self, camera: &CameraId, floor: &StoredFloor) -> Result<()> {
+        self.around.call("raise_floor", self.inner.raise_floor(camera, floor)).await
     }
 
     async fn outcomes_after(&mut self, camera: &CameraId, after: Option<Position>, limit: u32) -> Result<Vec<Outcome>> {

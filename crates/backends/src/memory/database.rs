@@ -11,7 +11,7 @@ use super::coordination;
 use super::events::Stored;
 use super::objects::Object;
 use crate::signal::Signal;
-use crate::store::{CameraState, FeedEntry, StoreError, Waiting};
+use crate::store::{CameraState, FeedEntry, StoreError, StoredFloor, Waiting};
 
 /// Coordination and event store in memory.
 #[derive(Default)]
@@ -63,6 +63,8 @@ impl Default for Camera {
 /// What merge wrote of a camera.
 #[derive(Clone, Default)]
 pub(super) struct Merged {
+    /// Where its history begins.
+    pub(super) floor: Option<StoredFloor>,
     pub(super) head: Option<Vec<u8>>,
     pub(super) frontier: Option<Position>,
     pub(super) ledger: Ledger,
@@ -85,12 +87,15 @@ pub(super) struct Begun {
 #[derive(Clone)]
 pub(super) struct FeedState {
     pub(super) generation: u64,
-    pub(super) entries: Vec<FeedEntry>,
+    /// How many entries were there before the first that still is.
+    pub(super) pruned: u64,
+    /// With the Unix time in milliseconds at which each was written.
+    pub(super) entries: Vec<(i64, FeedEntry)>,
 }
 
 impl Default for FeedState {
     fn default() -> Self {
-        Self { generation: 1, entries: Vec::new() }
+        Self { generation: 1, pruned: 0, entries: Vec::new() }
     }
 }
 
@@ -153,7 +158,9 @@ impl Tables {
     }
 
     pub(super) fn newest_merged(&self, camera: &CameraId) -> Option<Epoch> {
-        self.cameras.get(camera)?.merged.outcomes.last_key_value().map(|(at, _)| at.epoch)
+        let merged = &self.cameras.get(camera)?.merged;
+        let there = merged.outcomes.last_key_value().map(|(at, _)| at.epoch);
+        there.max(merged.floor.as_ref().map(|floor| floor.floor.at().epoch))
     }
 
     pub(super) fn begin(&mut self, camera: &CameraId, epoch: Epoch, begun: Begun) {

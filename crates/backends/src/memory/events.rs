@@ -80,9 +80,10 @@ impl Merged {
         Some(Told { revision, change, objects })
     }
 
-    /// All events wait to be confirmed. Their revisions stay.
+    /// All events wait to be confirmed, but for those that no outcome above the floor has touched. Their revisions stay.
     pub(super) fn unconfirm(&mut self) {
-        for stored in self.events.values_mut() {
+        let floor = self.floor.as_ref().map(|floor| floor.floor.at());
+        for stored in self.events.values_mut().filter(|stored| Some(stored.touched) > floor) {
             let stored = Arc::make_mut(stored);
             (stored.standing, stored.steps) = (Standing::Unconfirmed, 0);
         }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use detektor_contract::{CameraId, Epoch, Event, Outcome, Position, Seam};
+use detektor_contract::{CameraId, Epoch, Event, Outcome, Position, Seam, TimeUs};
 
 use super::database::{MemoryDatabase, Merged, Turn};
 use super::events::{Standing, Told};
+use super::store::times;
 use crate::columns::column;
-use crate::store::{CameraUpdate, MergeTx, Put, StoreError, Waiting};
+use crate::store::{CameraUpdate, MergeTx, Put, StoreError, StoredFloor, Waiting};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -95,6 +96,27 @@ impl MergeTx for Merge {
         Ok(found.map(|(at, state)| (*at, state.to_vec())))
     }
 
+    async fn old_checkpoint(
+        &mut self,
+        camera: &CameraId,
+        ended: TimeUs,
+        position: Position,
+    ) -> Result<Option<(Position, Vec<u8>)>> {
+        let merged = self.of(camera);
+        let old = |at: &Position| merged.outcomes.get(at).is_some_and(|outcome| times(outcome).1 <= ended);
+        let found = merged.checkpoints.range(..position).rev().find(|(at, _)| old(at));
+        Ok(found.map(|(at, state)| (*at, state.to_vec())))
+    }
+
+    async fn floor(&mut self, camera: &CameraId) -> Result<Option<StoredFloor>> {
+        Ok(self.of(camera).floor.clone())
+    }
+
+    async fn raise_floor(&mut self, camera: &CameraId, floor: &StoredFloor) -> Result<()> {
+        self.of_mut(camera)?.floor = Some(floor.clone());
+        Ok(())
+    }
+
     async fn outcomes_after(&mut self, camera: &CameraId, after: Option<Position>, limit: u32) -> Result<Vec<Outcome>> {
         Ok(self.of(camera).behind(after).take(limit as usize).cloned().collect())
     }
@@ -169,6 +191,9 @@ impl MergeTx for Merge {
 impl Merged {
     /// Records an outcome if it wins.
     fn put(&mut self, outcome: &Outcome) -> Put {
+        if self.floor.as_ref().is_some_and(|floor| outcome.id.position() <= floor.floor.at()) {
+            return Put::Pruned;
+        }
         let put = match self.outcomes.get(&outcome.id.position()) {
             None => Put::New,
             Some(there) if outcome.wins_over(there) => Put::Replaced,

@@ -6,21 +6,29 @@ use detektor_contract::{EventId, ObjectKey};
 
 use super::database::Tables;
 use super::events::{Standing, Told, is_over};
+use crate::columns::now_ms;
 use crate::store::{FeedEntry, FeedPosition, PendingObject};
 
 /// What an object ought to be, and what was last done about it.
 #[derive(Clone)]
 pub(super) struct Object {
-    event: EventId,
+    pub(super) event: EventId,
     revision: u32,
     done: u32,
     /// Its place in the outbox.
     turn: u64,
 }
 
+impl Object {
+    /// Whether it is not yet as this event says.
+    pub(super) fn waits_for(&self, event: &EventId) -> bool {
+        self.event == *event && self.done != self.revision
+    }
+}
+
 impl Tables {
     pub(super) fn head(&self) -> FeedPosition {
-        FeedPosition { generation: self.feed.generation, position: self.feed.entries.len() as u64 }
+        FeedPosition { generation: self.feed.generation, position: self.feed.pruned + self.feed.entries.len() as u64 }
     }
 
     /// Adds to the feed, and notes the objects that are no longer as their events say.
@@ -31,7 +39,7 @@ impl Tables {
             let at = FeedPosition { position: self.head().position + 1, ..self.head() };
             let event = change.event().id.clone();
             noted.extend(objects.into_iter().map(|key| (key, (event.clone(), revision, at.position))));
-            self.feed.entries.push(FeedEntry { at, revision, change });
+            self.feed.entries.push((now_ms(), FeedEntry { at, revision, change }));
         }
         for (key, (event, revision, turn)) in noted {
             let done = self.objects.get(&key).map_or(0, |known| known.done);

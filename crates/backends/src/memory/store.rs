@@ -1,5 +1,6 @@
 //! The event store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -13,7 +14,7 @@ use super::merge::Merge;
 use crate::columns::column;
 use crate::store::{
     CameraInfo, CameraState, EpochRequest, EventCursor, EventFilter, EventStore, Feed, FeedPosition, MergeTx, Order,
-    PendingObject, StoreError, StoredEvent,
+    PendingObject, Pruned, StoreError, StoredEvent, StoredFloor,
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
@@ -60,7 +61,7 @@ impl Tables {
 }
 
 /// From when to when an outcome speaks. A gap that still lasts speaks of its beginning, an end of its moment.
-fn times(outcome: &Outcome) -> (TimeUs, TimeUs) {
+pub(super) fn times(outcome: &Outcome) -> (TimeUs, TimeUs) {
     let (start, end) = match (&outcome.body, outcome.span()) {
         (_, Some(span)) => (span.start, span.end),
         (OutcomeBody::Marker(Marker::Gap { from, until, .. }), None) => (*from, until.unwrap_or(*from)),
@@ -143,12 +144,15 @@ impl EventStore for Arc<MemoryDatabase> {
         let mut tables = self.tables();
         tables.filled = false;
         for camera in tables.cameras.values_mut() {
-            let mut emptied = Merged { events: camera.merged.events.clone(), ..Merged::default() };
+            let Merged { floor, events, .. } = &*camera.merged;
+            let mut emptied = Merged { floor: floor.clone(), events: events.clone(), ..Merged::default() };
+            emptied.stand_on_floor();
             emptied.unconfirm();
             camera.merged = Arc::new(emptied);
         }
         tables.restart_objects();
         tables.feed.generation += 1;
+        tables.feed.pruned = 0;
         tables.feed.entries.clear();
         drop(tables);
         self.grown.raise();
@@ -178,6 +182,32 @@ impl EventStore for Arc<MemoryDatabase> {
         }
         tables.filled = true;
         Ok(())
+    }
+
+    async fn floors(&self) -> Result<BTreeMap<CameraId, Position>> {
+        let tables = self.tables();
+        let floors = tables.cameras.iter().filter_map(|(id, camera)| {
+            let floor = camera.merged.floor.as_ref()?;
+            Some((id.clone(), floor.floor.at()))
+        });
+        Ok(floors.collect())
+    }
+
+    async fn prune(&self, camera: &CameraId) -> Result<Pruned> {
+        let _turn = self.lock(std::slice::from_ref(camera)).await;
+        Ok(self.tables().prune(camera))
+    }
+
+    async fn prunable(&self, camera: &CameraId, floor: Position) -> Result<Pruned> {
+        Ok(self.tables().prunable(camera, floor))
+    }
+
+    async fn prune_feed(&self, before_ms: i64) -> Result<u64> {
+        Ok(self.tables().prune_feed(before_ms))
+    }
+
+    async fn prunable_feed(&self, before_ms: i64) -> Result<u64> {
+        Ok(self.tables().old_entries(before_ms))
     }
 
     async fn cameras(&self) -> Result<Vec<CameraInfo>> {
@@ -271,11 +301,12 @@ impl EventStore for Arc<MemoryDatabase> {
     async fn feed(&self, after: FeedPosition, limit: u32) -> Result<Feed> {
         let tables = self.tables();
         let head = tables.head();
-        if after.generation != head.generation || after.position > head.position {
+        let pruned = tables.feed.pruned;
+        if after.generation != head.generation || after.position > head.position || after.position < pruned {
             return Ok(Feed::Reset(head));
         }
-        let entries = tables.feed.entries.iter().skip(after.position as usize);
-        Ok(Feed::Entries(entries.take(limit as usize).cloned().collect()))
+        let entries = tables.feed.entries.iter().skip((after.position - pruned) as usize);
+        Ok(Feed::Entries(entries.take(limit as usize).map(|(_, entry)| entry.clone()).collect()))
     }
 
     async fn feed_changed(&self) -> Result<()> {
@@ -289,6 +320,16 @@ impl EventStore for Arc<MemoryDatabase> {
 }
 
 impl Merged {
+    /// Before a reindex: what was pruned does not come back.
+    fn stand_on_floor(&mut self) {
+        if let Some(StoredFloor { floor, state }) = &self.floor {
+            self.head = Some(state.clone());
+            self.frontier = Some(floor.at());
+            self.ledger = floor.ledger().clone();
+            self.merged_until = floor.merged_until();
+        }
+    }
+
     /// How far an epoch has outcomes without a hole from its first on.
     fn whole(&self, epoch: Epoch) -> u64 {
         let from = Position { epoch, sequence: 0 };

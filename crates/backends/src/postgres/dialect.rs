@@ -32,6 +32,16 @@ pub(crate) async fn lock_name(db: &mut Connection, name: &str) -> Result<(), Sto
     Ok(())
 }
 
+/// From here on only builds that know floors may open the database: another would fold a camera without what was pruned.
+pub(crate) async fn needs_floors(db: &mut Connection) -> Result<(), StoreError> {
+    sqlx::query("UPDATE schema_version SET works_with = $1 WHERE works_with < $1")
+        .bind(super::schema::FLOORS)
+        .execute(db)
+        .doing("noting that builds have to know floors")
+        .await?;
+    Ok(())
+}
+
 /// Until the transaction ends nobody else merges, and its statements may take as long as they do.
 pub(crate) async fn lock_all(db: &mut Connection) -> Result<(), StoreError> {
     // Every merge begins by writing this table.

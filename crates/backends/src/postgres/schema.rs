@@ -11,13 +11,16 @@ use crate::columns::now_ms;
 use crate::store::StoreError;
 
 /// One script a version, from version 1; a released script never changes.
-const HISTORY: &[&str] = &[include_str!("schema/0001.sql")];
+const HISTORY: &[&str] = &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
 
 /// The newest version that this build knows.
 const KNOWN: i64 = HISTORY.len() as i64;
 
 /// The oldest version whose builds work with the newest schema.
 const WORKS_WITH: i64 = 1;
+
+/// The oldest version whose builds know floors. Once something was pruned, only they work.
+pub(super) const FLOORS: i64 = 2;
 
 /// Two migrations at once take turns on this advisory lock.
 const MIGRATING: i64 = 0x6465_7465_6b74_6f72;
@@ -31,7 +34,7 @@ pub(super) async fn migrate(db: &mut PgConnection) -> Result<(), StoreError> {
     if let Some(found) = &found {
         found.check_not_too_new()?;
     }
-    let version = found.map_or(0, |found| found.version);
+    let (version, works_with) = found.map_or((0, 0), |found| (found.version, found.works_with));
     if version >= KNOWN {
         return Ok(());
     }
@@ -52,7 +55,7 @@ pub(super) async fn migrate(db: &mut PgConnection) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM schema_version").execute(&mut *all).doing(what).await?;
     sqlx::query("INSERT INTO schema_version (version, works_with) VALUES ($1, $2)")
         .bind(KNOWN)
-        .bind(WORKS_WITH)
+        .bind(works_with.max(WORKS_WITH))
         .execute(&mut *all)
         .doing(what)
         .await?;

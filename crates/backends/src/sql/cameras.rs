@@ -116,13 +116,19 @@ pub(super) async fn begin_live(db: &mut Connection, camera: &CameraId, above: i6
     Ok(Epoch(number(epoch, "epoch")?))
 }
 
-/// The newest epoch of which there are outcomes.
+/// The newest epoch of which there are outcomes, or were before they were pruned.
 async fn merged_epoch(db: &mut Connection, camera: &CameraId) -> Result<Option<i64>> {
-    sqlx::query_scalar("SELECT MAX(epoch) FROM outcomes WHERE camera = $1")
+    let there: Option<i64> = sqlx::query_scalar("SELECT MAX(epoch) FROM outcomes WHERE camera = $1")
         .bind(camera.as_str())
-        .fetch_one(db)
+        .fetch_one(&mut *db)
         .doing("reading the newest epoch")
-        .await
+        .await?;
+    let pruned: Option<i64> = sqlx::query_scalar("SELECT epoch FROM floors WHERE camera = $1")
+        .bind(camera.as_str())
+        .fetch_optional(db)
+        .doing("reading the floor's epoch")
+        .await?;
+    Ok(there.max(pruned))
 }
 
 async fn note_epoch(

@@ -160,12 +160,17 @@ async fn write(
     Ok(())
 }
 
-/// All events wait to be confirmed. Their revisions stay.
+/// All events wait to be confirmed, but for those that no outcome above their camera's floor has touched: nothing will come
+/// that could. Their revisions stay.
 pub(super) async fn unconfirm(db: &mut Connection) -> Result<()> {
-    sqlx::query("UPDATE events SET standing = 'unconfirmed', steps = 0")
-        .execute(db)
-        .doing_long("unlisting all events")
-        .await?;
+    sqlx::query(
+        "UPDATE events SET standing = 'unconfirmed', steps = 0
+         WHERE NOT EXISTS (SELECT 1 FROM floors f WHERE f.camera = events.camera
+             AND (events.touched_epoch, events.touched_sequence) <= (f.epoch, f.sequence))",
+    )
+    .execute(db)
+    .doing_long("unlisting all events")
+    .await?;
     Ok(())
 }
 

@@ -72,6 +72,7 @@ pub(super) async fn append(db: &mut Connection, told: &[Told]) -> Result<()> {
         .doing("advancing the feed")
         .await?;
     let first = head - told.len() as i64 + 1;
+    let told_ms = now_ms();
     let mut rows = Vec::with_capacity(told.len());
     // Of several changes to one object the last counts.
     let mut noted = BTreeMap::new();
@@ -80,35 +81,47 @@ pub(super) async fn append(db: &mut Connection, told: &[Told]) -> Result<()> {
         noted.extend(told.objects.iter().map(|key| (key, (told, position))));
     }
     for rows in rows.chunks(ROWS) {
-        let mut query: QueryBuilder<Db> = QueryBuilder::new("INSERT INTO feed (position, revision, change) ");
+        let mut query: QueryBuilder<Db> = QueryBuilder::new("INSERT INTO feed (position, revision, change, told_ms) ");
         query.push_values(rows, |mut row, (position, revision, change)| {
-            row.push_bind(*position).push_bind(*revision).push_bind(change);
+            row.push_bind(*position).push_bind(*revision).push_bind(change).push_bind(told_ms);
         });
         query.build().persistent(false).execute(&mut *db).doing("writing the feed").await?;
     }
     for (key, (told, position)) in noted {
         objects::note(db, key, &told.change, told.revision, position).await?;
     }
-    prune(db, head).await
+    // Of this generation: its row is locked.
+    forget_before(db, head - KEPT).await.map(drop)
 }
 
-/// Forgets what is older than the feed is long, given its head.
-async fn prune(db: &mut Connection, head: i64) -> Result<()> {
-    let pruned = head - KEPT;
-    if pruned <= 0 {
-        return Ok(());
+/// Forgets all entries of a generation up to a place. Answers how many that were.
+pub(super) async fn forget(db: &mut Connection, generation: u64, until: i64) -> Result<u64> {
+    let now: i64 = sqlx::query_scalar("UPDATE feed_state SET head = head WHERE id = 1 RETURNING generation")
+        .fetch_one(&mut *db)
+        .doing("locking the feed")
+        .await?;
+    match number(now, "generation")? == generation {
+        true => forget_before(db, until).await,
+        false => Ok(0),
     }
-    sqlx::query("DELETE FROM feed WHERE position <= $1")
-        .bind(pruned)
+}
+
+/// Forgets all entries up to a place; the head's row is locked.
+async fn forget_before(db: &mut Connection, until: i64) -> Result<u64> {
+    if until <= 0 {
+        return Ok(0);
+    }
+    let deleted = sqlx::query("DELETE FROM feed WHERE position <= $1")
+        .bind(until)
         .execute(&mut *db)
         .doing("pruning the feed")
         .await?;
-    sqlx::query("UPDATE feed_state SET pruned = $1 WHERE id = 1")
-        .bind(pruned)
+    sqlx::query("UPDATE feed_state SET pruned = $1 WHERE id = 1 AND pruned < $1")
+        .bind(until)
         .execute(db)
         .doing("pruning the feed")
         .await?;
-    Ok(())
+    Ok(deleted.rows_affected())
 }
 
 /// Begins a new generation: above the last one, and above those of stores that stood here before.

@@ -1,17 +1,18 @@
 //! The merge transaction.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use detektor_contract::{CameraId, Epoch, Event, Outcome, Position, Seam};
+use detektor_contract::{CameraId, Epoch, Event, Outcome, Position, Seam, TimeUs};
 
 use super::dialect::{self, Connection, Doing, Writing};
 use super::events::Told;
 use super::feed::Watch;
 use super::outcomes::columns;
-use super::{cameras, events, feed, gaps, outcomes};
+use super::{cameras, events, feed, floors, gaps, outcomes};
 use crate::columns::text;
-use crate::store::{CameraUpdate, MergeTx, Put, StoreError, Waiting};
+use crate::store::{CameraUpdate, MergeTx, Put, StoreError, StoredFloor, Waiting};
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -26,6 +27,8 @@ pub(super) struct Merge {
     writing: Writing,
     watch: Arc<Watch>,
     told: Vec<Told>,
+    /// Where the cameras' histories begin. Whoever raises one has its camera's row locked.
+    floors: BTreeMap<CameraId, Position>,
 }
 
 impl Merge {
@@ -37,14 +40,22 @@ impl Merge {
         ids.dedup();
         cameras::ensure(writing.db(), &ids).await?;
         dialect::lock_cameras(writing.db(), &ids).await?;
-        Ok(Self { writing, watch, told: Vec::new() })
+        let floors = floors::places(writing.db(), Some(&ids)).await?;
+        Ok(Self { writing, watch, told: Vec::new(), floors })
     }
 }
 
 #[async_trait]
 impl MergeTx for Merge {
     async fn put_all(&mut self, outcomes: &[&Outcome]) -> Result<Vec<Put>> {
-        outcomes::put(self.writing.db(), outcomes).await
+        let pruned = |outcome: &Outcome| {
+            self.floors.get(&outcome.id.camera).is_some_and(|floor| outcome.id.position() <= *floor)
+        };
+        let pruned: Vec<bool> = outcomes.iter().map(|outcome| pruned(outcome)).collect();
+        let above: Vec<&Outcome> = outcomes.iter().zip(&pruned).filter(|(_, p)| !**p).map(|(o, _)| *o).collect();
+        let mut put = outcomes::put(self.writing.db(), &above).await?.into_iter();
+        let all = pruned.into_iter().map(|pruned| if pruned { Some(Put::Pruned) } else { put.next() });
+        Ok(all.flatten().collect())
     }
 
     async fn frontier(&mut self, camera: &CameraId) -> Result<Option<Position>> {
@@ -94,6 +105,39 @@ impl MergeTx for Merge {
         .doing("reading a checkpoint")
         .await?;
         row.map(|(epoch, sequence, state)| Ok((cameras::position(epoch, sequence)?, state))).transpose()
+    }
+
+    async fn old_checkpoint(
+        &mut self,
+        camera: &CameraId,
+        ended: TimeUs,
+        position: Position,
+    ) -> Result<Option<(Position, Vec<u8>)>> {
+        let (epoch, sequence) = columns(position)?;
+        let row: Option<(i64, i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT c.epoch, c.sequence, c.state FROM checkpoints c
+             JOIN outcomes o ON o.camera = c.camera AND o.epoch = c.epoch AND o.sequence = c.sequence
+             WHERE c.camera = $1 AND (c.epoch, c.sequence) < ($2, $3) AND o.span_end <= $4
+             ORDER BY c.epoch DESC, c.sequence DESC LIMIT 1",
+        )
+        .bind(camera.as_str())
+        .bind(epoch)
+        .bind(sequence)
+        .bind(ended.0)
+        .fetch_optional(self.writing.db())
+        .doing("reading an old checkpoint")
+        .await?;
+        row.map(|(epoch, sequence, state)| Ok((cameras::position(epoch, sequence)?, state))).transpose()
+    }
+
+    async fn floor(&mut self, camera: &CameraId) -> Result<Option<StoredFloor>> {
+        floors::get(self.writing.db(), camera).await
+    }
+
+    async fn raise_floor(&mut self, camera: &CameraId, floor: &StoredFloor) -> Result<()> {
+        floors::raise(self.writing.db(), camera, floor).await?;
+        self.floors.insert(camera.clone(), floor.floor.at());
+        Ok(())
     }
 
     async fn outcomes_after(&mut self, camera: &CameraId, after: Option<Position>, limit: u32) -> Result<Vec<Outcome>> {

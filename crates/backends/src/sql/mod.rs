@@ -9,12 +9,15 @@ mod cameras;
 pub(crate) mod coordination;
 mod events;
 mod feed;
+mod floors;
 mod gaps;
 mod merge;
 mod objects;
 mod outcomes;
+mod prune;
 mod reindex;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::feed::Watch;
@@ -22,7 +25,7 @@ use self::merge::Merge;
 use super::dialect::{self, Database, Doing};
 use crate::store::{
     CameraInfo, CameraState, EpochRequest, EventCursor, EventFilter, EventStore, Feed, FeedPosition, MergeTx, Order,
-    PendingObject, StoreError, StoredEvent,
+    PendingObject, Pruned, StoreError, StoredEvent,
 };
 use async_trait::async_trait;
 use detektor_contract::{CameraId, Epoch, EpochRecord, EventId, Gap, Outcome, Position, Seam, TimeUs};
@@ -106,6 +109,7 @@ impl EventStore for Store {
         dialect::lock_all(writing.db()).await?;
         reindex::begin(writing.db()).await?;
         merge::empty(writing.db()).await?;
+        floors::stand_on(writing.db()).await?;
         events::unconfirm(writing.db()).await?;
         objects::restart(writing.db()).await?;
         feed::restart(writing.db()).await?;
@@ -127,6 +131,38 @@ impl EventStore for Store {
         dialect::lock_all(writing.db()).await?;
         reindex::end(writing.db()).await?;
         writing.commit("ending a reindex").await
+    }
+
+    async fn floors(&self) -> Result<BTreeMap<CameraId, Position>> {
+        floors::places(&mut *self.db.read().await?, None).await
+    }
+
+    // Lazily: what a power cut brings back is removed again.
+    async fn prune(&self, camera: &CameraId) -> Result<Pruned> {
+        let mut writing = self.db.write_lazily().await?;
+        let name = [camera.as_str()];
+        dialect::lock_cameras(writing.db(), &name).await?;
+        let Some(floor) = floors::places(writing.db(), Some(&name)).await?.remove(camera) else {
+            return Ok(Pruned::default());
+        };
+        let pruned = prune::batch(writing.db(), camera, floor).await?;
+        writing.commit("pruning").await?;
+        Ok(pruned)
+    }
+
+    async fn prunable(&self, camera: &CameraId, floor: Position) -> Result<Pruned> {
+        prune::count(&mut *self.db.read().await?, camera, floor).await
+    }
+
+    async fn prune_feed(&self, before_ms: i64) -> Result<u64> {
+        let mut writing = self.db.write_lazily().await?;
+        let pruned = prune::feed_batch(writing.db(), before_ms).await?;
+        writing.commit("pruning the feed").await?;
+        Ok(pruned)
+    }
+
+    async fn prunable_feed(&self, before_ms: i64) -> Result<u64> {
+        prune::count_feed(&mut *self.db.read().await?, before_ms).await
     }
 
     async fn cameras(&self) -> Result<Vec<CameraInfo>> {

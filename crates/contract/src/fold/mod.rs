@@ -24,4 +24,4 @@ mod tracker;
 pub use diff::diff;
 pub use project::{Projection, project};
 pub use seams::{Limit, Seams};
-pub use state::{Applied, CameraFold, CheckpointError};
+pub use state::{Applied, CameraFold, CheckpointError, Floor};

@@ -1,5 +1,7 @@
 //! One camera's state between two outcomes.
 
+mod floor;
+
 use serde::{Deserialize, Serialize};
 
 use super::books::Books;
@@ -11,6 +13,8 @@ use crate::{
     CameraId, Clock, CloseReason, EndReason, Epoch, Event, EventChange, Failed, Fate, Fault, Faulty, Gap, GapCause,
     Ledger, Marker, Outcome, OutcomeBody, Position, SegmentResult, Skipped, Span, TimeUs,
 };
+
+pub use floor::Floor;
 
 /// The first byte of a checkpoint. Goes up with every change of layout or of what the fold does with outcomes.
 const LAYOUT: u8 = 2;

@@ -7,6 +7,7 @@ mod feed;
 mod merging;
 mod objects;
 mod outcomes;
+mod prune;
 mod reindex;
 
 pub use cameras::*;
@@ -15,6 +16,7 @@ pub use feed::*;
 pub use merging::*;
 pub use objects::*;
 pub use outcomes::*;
+pub use prune::*;
 pub use reindex::*;
 
 use std::sync::Arc;
@@ -82,6 +84,13 @@ macro_rules! store_conformance {
                 restored_epochs_are_given_again,
                 an_epoch_exceeds_all_outcomes,
                 a_reindex_knows_what_is_published,
+                below_a_floor_nothing_is_recorded,
+                old_checkpoints_are_found,
+                history_goes_in_batches_and_the_rest_stays,
+                an_event_that_goes_on_or_waits_is_not_pruned,
+                an_epoch_exceeds_what_was_pruned,
+                a_reindex_stands_on_the_floor,
+                the_feed_resets_who_comes_from_before_the_prune,
             ]
         );
     };

@@ -1,10 +1,11 @@
 //! What only a database does on which many write at once.
 
+use detektor_contract::fold::{CameraFold, Seams};
 use detektor_contract::{Clock, EventChange, Gap, GapCause, TimeUs};
 
 use super::*;
 use crate::conformance::samples::{at, camera, changing, event, result, update};
-use crate::store::{CameraUpdate, Feed, FeedPosition, MergeTx};
+use crate::store::{CameraUpdate, EventFilter, Feed, FeedPosition, MergeTx, Order, StoredFloor};
 
 async fn begun(base: &Base, name: &str) -> Box<dyn MergeTx> {
     let camera = camera(name);
@@ -100,4 +101,90 @@ async fn a_reindex_waits_for_merges_and_they_for_it() {
     merge.commit().await.unwrap();
     reindex.await.unwrap().unwrap();
     assert!(base.open().store().outcomes(&camera("gate"), at(0, 0), 9).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_prune_but_merges_of_its_camera() {
+    const WAITERS: &str = "SELECT COUNT(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+         WHERE NOT l.granted AND a.datname = current_database()";
+    let base = Base::fresh().await;
+    let (gate, store) = (camera("gate"), base.open().store());
+    let outcomes: Vec<_> = (0..50).map(|n| result(&gate, at(1, n))).collect();
+    let mut fold = CameraFold::new(gate.clone());
+    for outcome in &outcomes {
+        fold.apply(outcome, &Seams::default().limit(outcome.id.epoch));
+    }
+    let mut merge = begun(&base, "gate").await;
+    merge.put_all(&outcomes.iter().collect::<Vec<_>>()).await.unwrap();
+    let gap = Gap { from: TimeUs(0), until: None, clock: Clock::Unix, cause: GapCause::Unattended };
+    merge.update(CameraUpdate { gaps: vec![(at(1, 0), gap)], ..update(&gate, at(1, 49)) }, true).await.unwrap();
+    merge.raise_floor(&gate, &StoredFloor { floor: fold.floor().unwrap(), state: fold.to_bytes() }).await.unwrap();
+    merge.commit().await.unwrap();
+
+    // A prune removes the gaps last. Somebody holds one, so that it stays in the middle of its transaction.
+    let mut holder = base.open().db.write().await.unwrap();
+    sqlx::query("SELECT 1 FROM gaps FOR UPDATE").execute(holder.db()).await.unwrap();
+    let (pruning, of) = (base.open().store(), gate.clone());
+    let prune = tokio::spawn(async move { pruning.prune(&of).await });
+    let waiters = async |wanted: i64| {
+        let mut db = base.open().db.read().await.unwrap();
+        while sqlx::query_scalar::<_, i64>(WAITERS).fetch_one(&mut *db).await.unwrap() < wanted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let soon = Duration::from_secs(20);
+    tokio::time::timeout(soon, waiters(1)).await.expect("the prune does not get so far");
+
+    let others = async {
+        // Readers see what was there before.
+        assert_eq!(store.outcomes(&gate, at(0, 0), 99).await.unwrap().len(), 50);
+        assert_eq!(store.events(&EventFilter::default(), Order::Ascending, None, 9).await.unwrap().len(), 1);
+        assert_eq!(store.gaps(&gate, None, 9).await.unwrap().len(), 1);
+        assert_eq!(store.cameras().await.unwrap().len(), 1);
+        store.seams(&gate).await.unwrap();
+        store.tombstones().await.unwrap();
+        store.pending_objects(9).await.unwrap();
+        store.floors().await.unwrap();
+        store.feed(store.feed_head().await.unwrap(), 9).await.unwrap();
+        store.waiting_cameras(0, 0).await.unwrap();
+        // And other cameras are merged.
+        begun(&base, "other").await.commit().await.unwrap();
+    };
+    tokio::time::timeout(soon, others).await.expect("somebody waits for the prune");
+    assert!(!prune.is_finished());
+    let same = tokio::spawn({
+        let (store, gate) = (base.open().store(), gate.clone());
+        async move { store.begin_merge(&[gate]).await.map(drop) }
+    });
+    tokio::time::timeout(soon, waiters(2)).await.expect("a merge of the same camera has to wait");
+    holder.commit("letting go").await.unwrap();
+    let pruned = prune.await.unwrap().unwrap();
+    assert_eq!((pruned.outcomes, pruned.gaps), (50, 1));
+    same.await.unwrap().unwrap();
+    assert!(store.outcomes(&gate, at(0, 0), 99).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn once_something_is_pruned_older_builds_are_refused() {
+    let base = Base::fresh().await;
+    let works_with = async || {
+        let mut db = base.open().db.read().await.unwrap();
+        sqlx::query_scalar::<_, i64>("SELECT works_with FROM schema_version").fetch_one(&mut *db).await.unwrap()
+    };
+    assert_eq!(works_with().await, 1);
+    let gate = camera("gate");
+    let mut fold = CameraFold::new(gate.clone());
+    fold.apply(&result(&gate, at(1, 0)), &Seams::default().limit(at(1, 0).epoch));
+    let mut merge = begun(&base, "gate").await;
+    merge.raise_floor(&gate, &StoredFloor { floor: fold.floor().unwrap(), state: fold.to_bytes() }).await.unwrap();
+    merge.commit().await.unwrap();
+    assert_eq!(works_with().await, 2);
+    // A later migration does not forget it.
+    base.inside("UPDATE schema_version SET version = 1").await;
+    base.inside("DROP TABLE floors").await;
+    base.inside("DROP INDEX event_objects_by_event").await;
+    base.inside("DROP INDEX events_unlisted").await;
+    base.inside("ALTER TABLE feed DROP COLUMN told_ms").await;
+    Postgres::migrate(&base.options).await.unwrap();
+    assert_eq!(works_with().await, 2);
 }
