@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Doing, MergeError};
 
-/// Behind every outcome.
-const END: Position = Position { epoch: Epoch(u64::MAX), sequence: u64::MAX };
+/// Behind every outcome, and a number that a database can hold.
+const END: Position = Position { epoch: Epoch(i64::MAX as u64), sequence: i64::MAX as u64 };
 /// How often the timer prunes.
 const PRUNE_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
