@@ -145,9 +145,9 @@ async fn a_newer_schema_is_refused() {
     sqlx::query("UPDATE schema_version SET version = 99").execute(writing.db()).await.unwrap();
     writing.commit("testing").await.unwrap();
     let reader = Embedded::open_read_only(dir.path()).await;
-    assert!(matches!(reader, Err(StoreError::TooNew { found: 99, known: 1 })));
+    assert!(matches!(reader, Err(StoreError::TooNew { found: 99, known: 2 })));
     dir.open.take().unwrap().close().await;
-    assert!(matches!(refused(dir.path()).await, StoreError::TooNew { found: 99, known: 1 }));
+    assert!(matches!(refused(dir.path()).await, StoreError::TooNew { found: 99, known: 2 }));
 }
 
 #[tokio::test]
