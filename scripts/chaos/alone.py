@@ -23,7 +23,8 @@ class Alone(Process):
         write_secret(self.config, "hole_wait_ms = 1000\n" + "".join(map(toml, cameras)))
 
     def command(self):
-        return [self.detektor, "run", f"--config={self.config}", f"--data-dir={self.data}", "--listen=127.0.0.1:0", *self.flags]
+        own = [f"--config={self.config}", f"--data-dir={self.data}", "--listen=127.0.0.1:0"]
+        return [self.detektor, "run", *own, *self.flags]
 
     def finish(self, patience_s):
         """Runs until all files are through. Returns the summary."""
@@ -44,9 +45,9 @@ class Alone(Process):
         events, looks, ledgers = ([json.loads(line) for line in text.splitlines()] for text in self.printed().values())
         for event in events:
             event.pop("revision", None)
-        detections = {ledger["camera"]: [look for look in looks if look["camera"] == ledger["camera"]] for ledger in ledgers}
-        by_id = sorted(events, key=lambda event: event["id"])
-        return {"events": by_id, "detections": detections, "ledgers": {ledger["camera"]: ledger for ledger in ledgers}}
+        ledgers = {ledger["camera"]: ledger for ledger in ledgers}
+        detections = {name: [look for look in looks if look["camera"] == name] for name in ledgers}
+        return {"events": sorted(events, key=lambda event: event["id"]), "detections": detections, "ledgers": ledgers}
 
 
 def toml(camera):

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Kills, stops and cuts off random parts of a whole stack, and shows that nothing is lost, doubled or told.
 
-Plays cameras' files through one calm process. Then the same files, and live cameras beside them, through a stack on RabbitMQ,
-Postgres and MinIO, while a seeded schedule of rounds sends SIGKILL and SIGSTOP to processes of every role and to the three
-servers, and cuts, stalls and slows wires between any two. In the end the files' events, detections and ledgers must be those
-of the calm run; each live camera's ledger must close, and every moment of it be in a frame or in a gap that it names. No password
-and no token may stand in anything that was written or said. Prints one JSON object; exits 1 where anything of that is not so.
+Plays cameras' files through one calm process. Then the same files, and live cameras beside them, through a stack on
+RabbitMQ, Postgres and MinIO, while a seeded schedule of rounds sends SIGKILL and SIGSTOP to processes of every role and to
+the three servers, and cuts, stalls, loses and slows wires between any two. In the end the files' events, detections and
+ledgers must be those of the calm run; each live camera's ledger must close, and every moment of it be in a frame or in a
+gap that it names. No password and no token may stand in anything that was written or said. Prints one JSON object; exits 1
+where anything of that is not so.
 """
 
 import argparse
@@ -13,7 +14,6 @@ import json
 import pathlib
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -25,6 +25,7 @@ from cluster import Cluster, record
 from faults import Chaos, schedule, targets
 from leaks import Sampler, dump, leaks
 from roles import Progress
+from servers import end_properly
 
 # A camera that does not get on for so long is worth a line in the diary.
 STALL_S = 5.0
@@ -93,7 +94,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("detektor", help="the binary")
     parser.add_argument("--footage", type=pathlib.Path, required=True)
-    parser.add_argument("--cameras", type=int, default=2, help="cameras that play the footage, every other one in real time")
+    parser.add_argument("--cameras", type=int, default=2, help="cameras that play the footage, every other in real time")
     parser.add_argument("--live", type=int, default=1, help="live RTSP cameras")
     parser.add_argument("--detect", type=int, default=2, help="detect workers")
     parser.add_argument("--loops", type=int, default=8, help="how often each camera plays the footage")
@@ -106,8 +107,7 @@ def main():
     parser.add_argument("--timeout", type=float, default=1800.0)
     parser.add_argument("--keep", action="store_true", help="keep data and logs of a run that shows nothing wrong")
     options = parser.parse_args()
-    # Whoever stops it wants everything stopped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    end_properly()
 
     work = pathlib.Path(tempfile.mkdtemp(prefix="detektor-chaos-"))
     work.chmod(0o711)

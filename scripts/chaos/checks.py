@@ -39,8 +39,8 @@ def frames(looks):
 
 
 def wrong_with_live(ledger, looks, events, fps):
-    """What is wrong with a live camera's record. Of the time between its first and last look, each moment is either in a frame or
-    in a gap that the ledger names."""
+    """What is wrong with a live camera's record. Of the time between its first and last look, each moment is either in a
+    frame or in a gap that the ledger names."""
     wrong, ids, times = [], [event["id"] for event in events], [look["time_s"] for look in looks]
     numbers = frames(looks)
     gone = sum(ledger["skipped"].values()) + sum(ledger["failed"].values())

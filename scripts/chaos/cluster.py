@@ -21,8 +21,8 @@ FLAGS = {
 
 
 class Cluster:
-    """A stack whose processes reach their servers over wires, each over its own. Who watches it has processes and wires that
-    nobody breaks."""
+    """A stack whose processes reach their servers over wires, each over its own. Who watches it has processes and wires
+    that nobody breaks."""
 
     def __init__(self, options, directory, real_time=False):
         self.dir, self.real_time = directory, real_time
@@ -87,8 +87,9 @@ class Cluster:
     def secrets(self):
         """Every password and token, by whose it is."""
         servers = self.servers
-        own = {"rabbitmq": servers.rabbitmq.password, "postgres": servers.postgres.password, "minio": servers.minio.secret}
-        return {**own, **self.tokens, **{camera.name: camera.password for camera in self.live}}
+        own = {"rabbitmq": servers.rabbitmq.password, "postgres": servers.postgres.password}
+        cameras = {camera.name: camera.password for camera in self.live}
+        return {**own, "minio": servers.minio.secret, **self.tokens, **cameras}
 
     def credential_files(self):
         """Where they may stand."""

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
-"""Sends SIGTERM to detect workers, one after the other, while there is more work than they can do: each must finish what it
-holds and be gone within its deadline, and nothing may be delivered twice or fail. Prints one JSON object; exits 1 otherwise."""
+"""Sends SIGTERM to detect workers, one after the other, while there is more work than they can do.
+
+Each must finish what it holds and be gone within its deadline, and nothing may be delivered twice or fail. Prints one JSON
+object; exits 1 otherwise."""
 
 import argparse
 import json
@@ -14,7 +16,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "stack"))
 
 from roles import Stack  # noqa: E402
-from servers import Servers  # noqa: E402
+from servers import Servers, end_properly  # noqa: E402
 
 DRAIN_S, GOODBYE_S = 20, 5
 
@@ -28,6 +30,7 @@ def main():
     parser.add_argument("--terms", type=int, default=100)
     parser.add_argument("--timeout", type=float, default=1800.0)
     options = parser.parse_args()
+    end_properly()
 
     work = pathlib.Path(tempfile.mkdtemp(prefix="detektor-drain-"))
     work.chmod(0o711)
@@ -59,8 +62,10 @@ def main():
         failed = {name: ledger["failed"] for name, ledger in stack.api.ledgers(names).items() if ledger["failed"]}
         time.sleep(3)
         again = servers.rabbitmq.ask("overview").get("message_stats", {}).get("redeliver", 0)
-        handled = [int(n) for log in work.glob("detect-*/log") for n in re.findall(r"report.done=(\d+)", log.read_text())]
-        given_back = [int(n) for log in work.glob("detect-*/log") for n in re.findall(r"given_back=(\d+)", log.read_text())]
+        said = "".join(log.read_text() for log in work.glob("detect-*/log"))
+        handled, given_back = (
+            [int(n) for n in re.findall(rf"report.{what}=(\d+)", said)] for what in ("done", "given_back")
+        )
         stack.stop()
     finally:
         servers.stop()

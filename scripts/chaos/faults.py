@@ -14,7 +14,7 @@ LOOK_EVERY_S = 0.05
 
 
 class Fault:
-    """One round: from `at` to `until`, in seconds from the first, `target` is killed, paused, cut, stalled, lost or slowed."""
+    """One round: from `at` to `until`, in seconds, `target` is killed, paused, cut, stalled, lost or slowed."""
 
     def __init__(self, at, until, target, how):
         self.at, self.until, self.target, self.how = at, until, target, how
@@ -24,7 +24,7 @@ class Fault:
 
 
 def schedule(dice, targets, rounds, pause):
-    """Draws so many rounds, `pause` seconds apart on average. Nothing is broken twice at a time. `targets`: names by kind."""
+    """Draws so many rounds, `pause` seconds apart on average; nothing is broken twice at a time. `targets`: names by kind."""
     faults, at = [], 0.0
     while len(faults) < rounds:
         at += dice.uniform(0.5, 1.5) * pause

@@ -56,7 +56,7 @@ def dump(cluster):
 
 
 def forms(secret):
-    """A secret as it may be written: plain, URL-encoded, in JSON or a header, and as base64, alone or within other text."""
+    """A secret as it may be written: plain, URL-encoded, its own part, and as base64, alone or within other text."""
     found = {secret, urllib.parse.quote(secret, safe=""), secret.split("+")[1].split("/")[0]}
     for before in range(3):
         encoded = base64.b64encode(b"\0" * before + secret.encode()).decode()
@@ -80,9 +80,9 @@ def search(directory, secrets):
 
 
 def leaks(directory, secrets, credential_files):
-    """What stands where it must not. Each secret has to be found where it may stand, or the search would be worth nothing."""
+    """What stands where it must not. Each secret has to be found where it may stand, or the search is worth nothing."""
     found = search(directory, secrets)
     at_home = {whose for path, whose in found if path in credential_files}
-    blind = [f"the search does not even find the secret of {whose} in its own file" for whose in secrets.keys() - at_home]
+    blind = [f"the search misses the secret of {whose} even in its own file" for whose in secrets.keys() - at_home]
     told = [f"{path} holds the secret of {whose}" for path, whose in sorted(found) if path not in credential_files]
     return blind + told

@@ -2,9 +2,9 @@
 """Kills `detektor run` on a live RTSP camera and shows that its record stays true.
 
 A real RTSP server plays a test pattern. `detektor run` is killed with SIGKILL `--kills` times and started again over the
-same data directory, at last ended with SIGTERM. Then the ledger must close; every moment must be in a frame or in a gap that the
-ledger names, that of every kill in a gap; no frame and no event may stand there twice, and frames must be in order. The camera's
-password must be nowhere in what was written. Prints one JSON object; exits 1 where anything of that is not so.
+same data directory, at last ended with SIGTERM. Then the ledger must close; every moment must be in a frame or in a gap
+that the ledger names, that of every kill in a gap; no frame and no event may stand there twice, and frames must be in order.
+The camera's password must be nowhere in what was written. Prints one JSON object; exits 1 where anything of that is not so.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from alone import Alone
 from cameras import LiveCamera
 from checks import in_a_gap, wrong_with_live
 from leaks import leaks
+from servers import end_properly
 
 
 def live(options, alone):
@@ -46,6 +47,7 @@ def main():
     parser.add_argument("--longest", type=float, default=8.0, help="seconds a life lasts at most")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    end_properly()
 
     work = pathlib.Path(tempfile.mkdtemp(prefix="detektor-live-"))
     camera = LiveCamera("live", work / "camera")

@@ -17,6 +17,7 @@ import tempfile
 import time
 
 from alone import KINDS, Alone
+from servers import end_properly
 
 
 def disturbed(options, alone, dice):
@@ -28,6 +29,8 @@ def disturbed(options, alone, dice):
             alone.child.wait(dice.uniform(0.02, options.longest))
             early += 1  # it was through before its time came
         except subprocess.TimeoutExpired:
+            pass
+        finally:
             alone.kill()
     alone.finish(options.timeout)
     return early
@@ -43,6 +46,7 @@ def main():
     parser.add_argument("--timeout", type=float, default=1200.0, help="seconds for one run to the end")
     parser.add_argument("run", nargs="*", help="further arguments for `detektor run`, after --")
     options = parser.parse_args()
+    end_properly()
 
     work = pathlib.Path(tempfile.mkdtemp(prefix="detektor-chaos-"))
     started = time.monotonic()

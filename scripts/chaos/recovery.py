@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
 """Breaks one thing at a time in a whole stack at work, and says how long cameras did not get on.
 
-For each fault, the worst of so many tries: how long it lasted (`broken_s`), the longest time in which nothing more of some camera
-was merged (`stall_s`; a camera in peace gets on once a second), and how long after the mending every camera had got on
-(`recovery_s`). Prints one JSON object."""
+For each fault, the worst of so many tries: how long it lasted (`broken_s`), the longest time in which nothing more of some
+camera was merged (`stall_s`; a camera in peace gets on once a second), and how long after the mending every camera had got
+on (`recovery_s`). Prints one JSON object."""
 
 import argparse
 import json
 import pathlib
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -18,9 +17,11 @@ import time
 from cluster import Cluster
 from faults import Chaos, Fault
 from roles import Progress
+from servers import end_properly
 
 # What is broken how, and for how many seconds.
-WIRES = ("detect-0 - amqp", "merge-0 - amqp", "dispatcher-0 - amqp", "merge-0 - postgres", "dispatcher-0 - postgres", "merge-0 - s3")
+WIRES = [f"{role}-0 - amqp" for role in ("detect", "merge", "dispatcher")]
+WIRES += ["merge-0 - postgres", "dispatcher-0 - postgres", "detect-0 - s3", "merge-0 - s3"]
 ROLES, SERVERS = ("balancer-0", "detect-0", "merge-0", "dispatcher-0"), ("rabbitmq", "postgres", "minio")
 FAULTS = [
     *[(role, how, lasts) for role in ROLES for how, lasts in (("killed", 0.5), ("paused", 8.0))],
@@ -52,7 +53,7 @@ def watched(api, names, seconds):
 
 
 def measure(cluster, chaos, names, fault):
-    """Inflicts a fault, mends it, waits until every camera has got on, and watches on for what is noticed only later."""
+    """Inflicts a fault, mends it, waits until every camera has got on, and on for what is noticed only later."""
     api, progress, begun = cluster.stack.api, Progress(names), time.monotonic()
     progress.look(cameras(api))
     chaos.inflict(fault)
@@ -87,8 +88,7 @@ def main():
     options = parser.parse_args()
     options.live, options.detect, options.partitions, options.fps, options.loops = 0, 2, 3, 1, "forever"
 
-    # Whoever stops it wants everything stopped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    end_properly()
 
     work = pathlib.Path(tempfile.mkdtemp(prefix="detektor-recovery-"))
     work.chmod(0o711)

@@ -7,9 +7,9 @@ CHUNK = 64 * 1024
 
 
 class Wire:
-    """One wire. `mode` is `whole`, `cut` (what is open is broken, what comes is refused), `stalled` (nothing passes, and all of it
-    passes later), `lost` (as if a machine were gone: what is open carries nothing any more, also later, and nobody is told) or a
-    delay in seconds."""
+    """One wire. `mode` is `whole`, `cut` (what is open is broken, what comes is refused), `stalled` (nothing passes, and all
+    of it passes later), `lost` (as if a machine were gone: what is open carries nothing any more, also later, and nobody is
+    told) or a delay in seconds."""
 
     def __init__(self, name, target):
         self.name, self.target = name, target

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -29,6 +30,11 @@ def listens(port):
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def end_properly():
+    """Has SIGTERM end this script as an exception would: whoever stops it wants everything stopped that it started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 def write_secret(path, text):
