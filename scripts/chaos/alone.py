@@ -13,11 +13,11 @@ KINDS = ("events", "detections", "ledger")
 
 
 class Alone(Process):
-    """`detektor run`, with cameras given as tables; may be killed and started again."""
+    """`detektor run`, with cameras given as tables; may be killed and started again. `until_done`: it ends with its files."""
 
-    def __init__(self, detektor, directory, cameras, flags=()):
+    def __init__(self, detektor, directory, cameras, until_done=False, flags=()):
         super().__init__("run", directory)
-        self.detektor, self.flags = detektor, flags
+        self.detektor, self.flags = detektor, [*(["--until-done"] if until_done else []), *flags]
         self.config, self.data = self.dir / "detektor.toml", self.dir / "data"
         # A killed epoch of a live camera has no end, and merge waits for one so long before it goes on.
         write_secret(self.config, "hole_wait_ms = 1000\n" + "".join(map(toml, cameras)))
@@ -29,7 +29,7 @@ class Alone(Process):
     def finish(self, patience_s):
         """Runs until all files are through. Returns the summary."""
         with open(self.log, "ab") as log:
-            call = [*self.command(), "--until-done", "--json"]
+            call = [*self.command(), "--json"]
             done = subprocess.run(call, stdout=subprocess.PIPE, stderr=log, timeout=patience_s)
         if done.returncode not in (0, 2):
             raise SystemExit(f"detektor run exited with {done.returncode}; its log: {self.log}")

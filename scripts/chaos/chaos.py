@@ -112,7 +112,7 @@ def main():
     work = pathlib.Path(tempfile.mkdtemp(prefix="detektor-chaos-"))
     work.chmod(0o711)
     print(f"chaos.py: seed {options.seed}; logs and diary are in {work}", file=sys.stderr)
-    calm = Alone(options.detektor, work / "calm", on_files(options))
+    calm = Alone(options.detektor, work / "calm", on_files(options), until_done=True)
     calm.finish(options.timeout)
     expected = calm.record()
     run = Disturbed(options, work / "chaos")

@@ -51,10 +51,9 @@ def main():
     work = pathlib.Path(tempfile.mkdtemp(prefix="detektor-chaos-"))
     started = time.monotonic()
     tables = [dict(zip(("name", "url"), camera.split("=", 1))) for camera in options.camera]
-    calm, killed = (Alone(options.detektor, work / name, tables, options.run) for name in ("calm", "killed"))
+    calm, killed = (Alone(options.detektor, work / name, tables, True, options.run) for name in ("calm", "killed"))
     found = calm.finish(options.timeout)
     expected = calm.printed()
-    killed.flags = ["--until-done", *options.run]
     early = disturbed(options, killed, random.Random(options.seed))
     after = killed.printed()
     for name in ("detektor.db", "detektor.db-wal", "detektor.db-shm"):
