@@ -272,6 +272,9 @@ async fn check(order: &[usize], cut: usize, lag_s: i64, batch: usize) {
     let all: Vec<Outcome> = order.iter().map(|n| record[*n].clone()).collect();
     for some in all.chunks(batch) {
         merge(&function, some).await.unwrap();
+        // Merge runs ahead, and refolds: near the floor, from it.
+        world.pass(Duration::from_secs(4));
+        function.sweep().await.unwrap();
     }
     world.sweep_all(&function).await;
     let expected = project(&camera(), &record);
