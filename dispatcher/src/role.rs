@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use detektor_backends::coordination::{Member, WantedCamera};
+use detektor_runtime::camera::parse_spec;
 use detektor_runtime::chain;
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Form, Mistakes, text, whole};
@@ -12,7 +13,7 @@ use detektor_runtime::role::{Configured, Connected, Process, ProcessSettings, Ro
 use detektor_runtime::task::BoxError;
 
 use crate::distributed::AgentConfig;
-use crate::spec::parse_spec;
+use crate::spec::config;
 use crate::{CameraConfig, Dispatcher, DispatcherConfig};
 
 /// The dispatcher role, as it is told to be.
@@ -156,5 +157,5 @@ impl Role for DispatcherRole {
 
 fn read(wanted: &WantedCamera) -> Result<CameraConfig, String> {
     let spec = parse_spec(&wanted.spec).map_err(|mistakes| mistakes.to_string())?;
-    spec.config(0).map_err(|error| chain(&error))
+    config(&spec, 0).map_err(|error| chain(&error))
 }

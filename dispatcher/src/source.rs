@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use detektor_contract::{Digest, Fault, Faulty, GapCause};
 use detektor_media::ParameterSets;
+use detektor_runtime::camera::Kind;
 
 mod libav;
 mod reorder;
 mod reports;
 mod rtsp;
-mod url;
 
-pub use url::{InvalidUrl, SourceUrl};
+pub use detektor_runtime::camera::{InvalidUrl, SourceUrl};
 
 /// What a source says.
 #[derive(Clone, Debug)]
@@ -187,8 +187,8 @@ pub struct Opened {
 /// [`SourceError::Open`], [`SourceError::Silent`], [`SourceError::Empty`] or [`SourceError::Unsupported`].
 pub async fn open(url: &SourceUrl, options: OpenOptions) -> Result<Opened, SourceError> {
     match url.kind() {
-        url::Kind::File(_) | url::Kind::Http => libav::open(url, options).await,
-        url::Kind::Rtsp => match options.rtsp_transport {
+        Kind::File(_) | Kind::Http => libav::open(url, options).await,
+        Kind::Rtsp => match options.rtsp_transport {
             RtspTransport::Tcp => rtsp::open(url, options).await,
             RtspTransport::Udp => libav::open(url, options).await,
         },

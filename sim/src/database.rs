@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use detektor_backends::coordination::{
-    BalancerSeen, Coordination, Lease, LeaseName, Load, Member, MemberSeen, Placed, Placement, Sight, Take,
-    WantedCamera,
+    BalancerSeen, Changed, Coordination, Expected, Lease, LeaseName, Load, Member, MemberSeen, Placed, Placement,
+    Sight, Take, WantedCamera,
 };
 use detektor_backends::memory::MemoryDatabase;
 use detektor_backends::store::{
@@ -228,6 +228,12 @@ impl Coordination for RemoteDatabase {
 
     async fn want(&self, changes: &[(CameraId, Option<String>)]) -> Result<Vec<CameraId>> {
         ask!(self, [changes = changes.to_vec()], |db| db.want(&changes))
+    }
+
+    async fn want_if(&self, camera: &CameraId, spec: Option<&str>, expected: Expected) -> Result<Changed> {
+        ask!(self, [camera = camera.clone(), spec = spec.map(str::to_owned)], |db| {
+            db.want_if(&camera, spec.as_deref(), expected)
+        })
     }
 
     async fn beat(&self, member: &Member, load: Load, first: bool) -> Result<Option<Sight>> {

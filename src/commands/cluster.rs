@@ -11,7 +11,7 @@ use detektor_backends::s3::S3Bucket;
 use detektor_backends::s3::setup::Setup;
 use detektor_contract::CameraId;
 use detektor_dispatcher::distributed::placement::PlacementReport;
-use detektor_dispatcher::spec::CameraFile;
+use detektor_runtime::camera::CameraFile;
 use detektor_runtime::role::{InvalidConfig, Servers, Told};
 
 use super::data::{checked, coordination};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use detektor_dispatcher::spec::{CameraDefaults, CameraSpec, read_policy, read_rules};
+use detektor_runtime::camera::{CameraDefaults, CameraSpec, read_policy, read_rules};
 use detektor_runtime::fields::{Fields, Form, Mistakes, boolean, parsed, text, whole};
 
 use super::Config;

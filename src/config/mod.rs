@@ -11,7 +11,7 @@ use detektor_detect::engine::EngineKind;
 use detektor_detect::loading::Looking;
 use detektor_runtime::fields::Mistakes;
 
-pub use detektor_dispatcher::spec::{CameraDefaults, CameraSpec as Camera, sampling, score};
+pub use detektor_runtime::camera::{CameraDefaults, CameraSpec as Camera, sampling, score};
 pub use detektor_runtime::role::InvalidConfig as ConfigError;
 
 pub use file::apply_file;

@@ -96,6 +96,37 @@ pub struct WantedCamera {
     pub spec: String,
 }
 
+/// What a change of one camera takes for granted. It changes nothing where that is not so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// It is not wanted.
+    Absent,
+    /// It is wanted, however.
+    Present,
+    /// It is wanted with this revision.
+    Revision(u64),
+}
+
+impl Expected {
+    /// Whether a camera with this revision, or one that is not wanted, is as expected.
+    pub fn holds(self, revision: Option<u64>) -> bool {
+        match self {
+            Self::Absent => revision.is_none(),
+            Self::Present => revision.is_some(),
+            Self::Revision(expected) => revision == Some(expected),
+        }
+    }
+}
+
+/// What became of the change of one camera. A revision is none where the camera is not wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It is as it was asked for, with this revision; perhaps it was before.
+    Done(Option<u64>),
+    /// It has this revision, which was not expected; nothing is changed.
+    Unexpected(Option<u64>),
+}
+
 /// Where a camera's work is done, and since which change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placed {
@@ -167,6 +198,9 @@ pub trait Coordination: Send + Sync + 'static {
     /// Wants these as they are (`Some`), or no longer (`None`), all at once. One that is as it was keeps its revision.
     /// Returns those that changed.
     async fn want(&self, changes: &[(CameraId, Option<String>)]) -> Result<Vec<CameraId>>;
+
+    /// Wants one camera as it is (`Some`), or no longer (`None`), if it is as `expected`.
+    async fn want_if(&self, camera: &CameraId, spec: Option<&str>, expected: Expected) -> Result<Changed>;
 
     // --- dispatchers ---
 

@@ -3,18 +3,22 @@
 //! - `GET /livez`: 200 while the process answers at all.
 //! - `GET /readyz`: 200 if every check passes, 503 if not; `?verbose` lists them.
 //! - `GET /metrics`: Prometheus's text format.
+//!
+//! The list of checks and the numbers can be kept to those who show a token: see [`Wary`].
 
 mod health;
+mod limits;
 mod serve;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::RawQuery;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 
 pub use health::{Check, Health};
+pub use limits::{ConnectionLimits, Peer};
 
 /// Where to listen. There is no authentication, so only loopback is allowed unless told otherwise in so many words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +73,25 @@ pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
     router: Router,
+    limits: ConnectionLimits,
+    wary: Wary,
+}
+
+/// Who is shown `/metrics` and the list of checks. Until it is told, everybody is.
+#[derive(Clone, Default)]
+pub struct Wary(Arc<OnceLock<Admits>>);
+
+type Admits = Box<dyn Fn(&HeaderMap) -> bool + Send + Sync>;
+
+impl Wary {
+    /// Shows them only to requests with headers that `admits` takes. Only the first call counts.
+    pub fn show_only(&self, admits: impl Fn(&HeaderMap) -> bool + Send + Sync + 'static) {
+        _ = self.0.set(Box::new(admits));
+    }
+
+    fn admits(&self, headers: &HeaderMap) -> bool {
+        self.0.get().is_none_or(|admits| admits(headers))
+    }
 }
 
 impl Server {
@@ -77,7 +101,20 @@ impl Server {
         let refused = |error| HttpError::Bind(listen.address, error);
         let listener = TcpListener::bind(listen.address).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        Ok(Self { listener, address, router: base_routes(health.clone(), metrics.clone()) })
+        let wary = Wary::default();
+        let router = base_routes(health.clone(), metrics.clone(), &wary);
+        Ok(Self { listener, address, router, limits: ConnectionLimits::default(), wary })
+    }
+
+    /// How many connections it takes, and how long it waits for what they send.
+    #[must_use]
+    pub fn limited(self, limits: ConnectionLimits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Who is shown the numbers and the list of checks.
+    pub fn wary(&self) -> Wary {
+        self.wary.clone()
     }
 
     /// Where it listens: the port that was found, if any was asked for.
@@ -95,27 +132,37 @@ impl Server {
     /// Serves until shutdown. Then it takes no more connections, finishes what is being answered, and cuts what takes longer
     /// than `drain`, as an endless stream does.
     pub async fn run(self, shutdown: CancellationToken, drain: Duration) {
-        serve::serve(self.listener, self.router, shutdown, drain).await;
+        serve::serve(self.listener, self.router, self.limits, shutdown, drain).await;
     }
 }
 
-fn base_routes(health: Health, metrics: Metrics) -> Router {
+fn base_routes(health: Health, metrics: Metrics, wary: &Wary) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready).with_state(health))
-        .route("/metrics", get(numbers).with_state(metrics))
+        .route("/readyz", get(ready).with_state((health, wary.clone())))
+        .route("/metrics", get(numbers).with_state((metrics, wary.clone())))
 }
 
-async fn ready(State(health): State<Health>, RawQuery(query): RawQuery) -> impl IntoResponse {
+async fn ready(
+    State((health, wary)): State<(Health, Wary)>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> impl IntoResponse {
     let verbose = query.is_some_and(|q| q.split('&').any(|p| p == "verbose" || p.starts_with("verbose=")));
     let report = health.report();
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    // Whether it is ready everybody may know; why not names servers.
+    let verbose = verbose && wary.admits(&headers);
     let summary = if report.ready { "ok\n" } else { "not ready\n" };
     (status, if verbose { report.lines + summary } else { summary.to_owned() })
 }
 
-async fn numbers(State(metrics): State<Metrics>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.text())
+async fn numbers(State((metrics, wary)): State<(Metrics, Wary)>, headers: HeaderMap) -> Response {
+    if !wary.admits(&headers) {
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"detektor\"")];
+        return (StatusCode::UNAUTHORIZED, challenge, "a token is required\n").into_response();
+    }
+    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.text()).into_response()
 }
 
 #[cfg(test)]

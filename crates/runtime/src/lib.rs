@@ -4,13 +4,14 @@
 //! - [`host`]: takes messages from a queue, calls the handler, publishes its output, and settles last.
 //! - [`retry`]: the one way to try again; [`blocking`]: threads for heavy work; [`task`]: owners of tasks.
 //! - [`http`], [`metrics`], [`telemetry`]: health, numbers and logs.
-//! - [`fields`]: what people write in files, flags and variables, with every mistake in it.
+//! - [`fields`]: what people write in files, flags and variables, with every mistake in it; [`camera`]: a camera so written.
 //! - [`replay`]: tries again what failed for good, for whoever may ask for that.
 //!
 //! Invariant: nothing here knows what a message means, but for [`replay`], which must give a job its next generation; and no
 //! handler knows which queue feeds it.
 
 pub mod blocking;
+pub mod camera;
 pub mod fields;
 pub mod handler;
 pub mod host;

@@ -5,8 +5,8 @@ use detektor_contract::{CameraId, Epoch};
 
 use super::Around;
 use crate::coordination::{
-    BalancerSeen, Coordination, Lease, LeaseName, Load, Member, MemberSeen, Placed, Placement, Sight, Take,
-    WantedCamera,
+    BalancerSeen, Changed, Coordination, Expected, Lease, LeaseName, Load, Member, MemberSeen, Placed, Placement,
+    Sight, Take, WantedCamera,
 };
 use crate::store::StoreError;
 
@@ -33,6 +33,10 @@ impl<A: Around> Coordination for AroundCoordination<A> {
 
     async fn want(&self, changes: &[(CameraId, Option<String>)]) -> Result<Vec<CameraId>> {
         self.around.call("want", self.inner.want(changes)).await
+    }
+
+    async fn want_if(&self, camera: &CameraId, spec: Option<&str>, expected: Expected) -> Result<Changed> {
+        self.around.call("want_if", self.inner.want_if(camera, spec, expected)).await
     }
 
     async fn beat(&self, member: &Member, load: Load, first: bool) -> Result<Option<Sight>> {

@@ -9,8 +9,8 @@ use detektor_contract::{CameraId, Epoch};
 
 use super::database::{Begun, MemoryDatabase, Tables, above};
 use crate::coordination::{
-    BalancerSeen, CameraSeen, Coordination, Lease, LeaseName, Load, Member, MemberSeen, Placed, Placement, Sight, Take,
-    WantedCamera,
+    BalancerSeen, CameraSeen, Changed, Coordination, Expected, Lease, LeaseName, Load, Member, MemberSeen, Placed,
+    Placement, Sight, Take, WantedCamera,
 };
 use crate::store::StoreError;
 
@@ -29,6 +29,22 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Wants a camera as it is, or no longer; whether that changed anything.
+    fn want(&mut self, id: &CameraId, spec: Option<&str>) -> bool {
+        if self.wanted.get(id).map(|wanted| wanted.spec.as_str()) == spec {
+            return false;
+        }
+        match spec {
+            Some(spec) => {
+                self.last_revision += 1;
+                let wanted = WantedCamera { id: id.clone(), revision: self.last_revision, spec: spec.to_owned() };
+                self.wanted.insert(id.clone(), wanted);
+            }
+            None => drop(self.wanted.remove(id)),
+        }
+        true
+    }
+
     fn partitions(&self) -> u16 {
         self.partitions.max(1)
     }
@@ -91,22 +107,18 @@ impl Coordination for MemoryDatabase {
 
     async fn want(&self, changes: &[(CameraId, Option<String>)]) -> Result<Vec<CameraId>> {
         let mut state = self.coordination();
-        let mut changed = Vec::new();
-        for (id, spec) in changes {
-            if state.wanted.get(id).map(|wanted| &wanted.spec) == spec.as_ref() {
-                continue;
-            }
-            changed.push(id.clone());
-            match spec {
-                Some(spec) => {
-                    state.last_revision += 1;
-                    let wanted = WantedCamera { id: id.clone(), revision: state.last_revision, spec: spec.clone() };
-                    state.wanted.insert(id.clone(), wanted);
-                }
-                None => drop(state.wanted.remove(id)),
-            }
+        let changed = changes.iter().filter(|(id, spec)| state.want(id, spec.as_deref()));
+        Ok(changed.map(|(id, _)| id.clone()).collect())
+    }
+
+    async fn want_if(&self, camera: &CameraId, spec: Option<&str>, expected: Expected) -> Result<Changed> {
+        let mut state = self.coordination();
+        let found = state.wanted.get(camera).map(|wanted| wanted.revision);
+        if !expected.holds(found) {
+            return Ok(Changed::Unexpected(found));
         }
-        Ok(changed)
+        state.want(camera, spec);
+        Ok(Changed::Done(state.wanted.get(camera).map(|wanted| wanted.revision)))
     }
 
     async fn beat(&self, member: &Member, load: Load, first: bool) -> Result<Option<Sight>> {

@@ -15,8 +15,8 @@ use detektor_contract::{CameraId, Epoch};
 
 use super::dialect::{self, Database, Doing};
 use crate::coordination::{
-    BalancerSeen, Coordination, Lease, LeaseName, Load, Member, MemberSeen, Placed, Placement, Sight, Take,
-    WantedCamera,
+    BalancerSeen, Changed, Coordination, Expected, Lease, LeaseName, Load, Member, MemberSeen, Placed, Placement,
+    Sight, Take, WantedCamera,
 };
 use crate::store::StoreError;
 
@@ -44,6 +44,15 @@ impl Coordination for SqlCoordination {
         let changed = wanted::change(writing.db(), changes).await?;
         // Otherwise it may as well not have been.
         if !changed.is_empty() {
+            writing.commit("changing what is wanted").await?;
+        }
+        Ok(changed)
+    }
+
+    async fn want_if(&self, camera: &CameraId, spec: Option<&str>, expected: Expected) -> Result<Changed> {
+        let mut writing = self.db.write().await?;
+        let changed = wanted::change_if(writing.db(), camera, spec, expected).await?;
+        if let Changed::Done(_) = changed {
             writing.commit("changing what is wanted").await?;
         }
         Ok(changed)

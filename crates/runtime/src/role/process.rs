@@ -19,7 +19,7 @@ use crate::fields::settings::{Settings, Visitor};
 use crate::fields::{boolean, parsed, whole};
 use crate::handler::Handler;
 use crate::host::{Host, HostConfig};
-use crate::http::{Health, Listen, Server};
+use crate::http::{ConnectionLimits, Health, Listen, Server, Wary};
 use crate::metrics::Metrics;
 use crate::retry::{Policy, RetryError, retry};
 use crate::task::{BoxError, Supervisor};
@@ -36,6 +36,8 @@ pub struct ProcessSettings {
     pub allow_unauthenticated: bool,
     /// How long what is in flight may take to finish after SIGTERM. The process ends at most 5 s later.
     pub drain: Duration,
+    /// What it takes of connections. A role that serves more than probes says so in settings of its own.
+    pub connections: ConnectionLimits,
 }
 
 impl Default for ProcessSettings {
@@ -44,6 +46,7 @@ impl Default for ProcessSettings {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             allow_unauthenticated: false,
             drain: Duration::from_secs(25),
+            connections: ConnectionLimits::default(),
         }
     }
 }
@@ -84,6 +87,7 @@ pub struct Process {
     pub drain: Duration,
     name: &'static str,
     routes: Arc<OnceLock<Router>>,
+    wary: Wary,
 }
 
 impl Process {
@@ -98,7 +102,8 @@ impl Process {
         let listen = Listen { address: settings.listen, allow_unauthenticated: settings.allow_unauthenticated };
         let routes = Arc::new(OnceLock::new());
         let own = Router::new().fallback(later).with_state(Arc::clone(&routes));
-        let server = Server::bind(&listen, &health, &metrics).await?.merge(own);
+        let server = Server::bind(&listen, &health, &metrics).await?.merge(own).limited(settings.connections);
+        let wary = server.wary();
         tracing::info!(role = name, address = %server.address(), version = env!("CARGO_PKG_VERSION"), "starting");
         let drain = settings.drain;
         let stop = shutdown;
@@ -106,7 +111,7 @@ impl Process {
             server.run(stop, drain).await;
             Ok::<(), Infallible>(())
         });
-        Ok(Self { metrics, health, supervisor, drain, name, routes })
+        Ok(Self { metrics, health, supervisor, drain, name, routes, wary })
     }
 
     /// Begins the shutdown when cancelled, and is cancelled by it.
@@ -117,6 +122,11 @@ impl Process {
     /// Serves these routes beside health and numbers. Only the first call counts.
     pub fn serve(&self, routes: Router) {
         _ = self.routes.set(routes);
+    }
+
+    /// Who is shown the numbers and the list of checks.
+    pub fn wary(&self) -> &Wary {
+        &self.wary
     }
 
     /// Runs a handler on queues until shutdown, and drains it within the process's drain.

@@ -31,6 +31,8 @@ macro_rules! coordination_conformance {
             [
                 wanted_cameras_change_all_at_once,
                 a_revision_rises_over_a_removal,
+                a_camera_changes_only_if_it_is_as_expected,
+                of_changes_at_once_that_expect_the_same_one_is_made,
                 every_beat_is_seen,
                 a_new_incarnation_takes_the_name_over,
                 who_leaves_gives_its_leases_back,

@@ -4,6 +4,7 @@ use futures::future::join_all;
 
 use super::{CoordinationBench, want};
 use crate::conformance::samples::camera;
+use crate::coordination::{Changed, Expected};
 
 pub async fn wanted_cameras_change_all_at_once(bench: &mut impl CoordinationBench) {
     let backend = bench.backend();
@@ -40,6 +41,47 @@ pub async fn a_revision_rises_over_a_removal(bench: &mut impl CoordinationBench)
     let after = backend.wanted().await.unwrap()[0].clone();
     assert_eq!(after.spec, before.spec);
     assert!(after.revision > before.revision);
+}
+
+pub async fn a_camera_changes_only_if_it_is_as_expected(bench: &mut impl CoordinationBench) {
+    let (backend, a) = (bench.backend(), camera("a"));
+    for expected in [Expected::Present, Expected::Revision(1)] {
+        assert_eq!(backend.want_if(&a, Some("{}"), expected).await.unwrap(), Changed::Unexpected(None));
+        assert_eq!(backend.want_if(&a, None, expected).await.unwrap(), Changed::Unexpected(None));
+    }
+    assert_eq!(backend.wanted().await.unwrap(), []);
+    let Changed::Done(Some(first)) = backend.want_if(&a, Some("{}"), Expected::Absent).await.unwrap() else {
+        panic!("it was not wanted before");
+    };
+    assert_eq!(backend.want_if(&a, Some("1"), Expected::Absent).await.unwrap(), Changed::Unexpected(Some(first)));
+    assert_eq!(
+        backend.want_if(&a, Some("1"), Expected::Revision(first + 1)).await.unwrap(),
+        Changed::Unexpected(Some(first))
+    );
+    // As it was: it keeps its revision.
+    assert_eq!(backend.want_if(&a, Some("{}"), Expected::Revision(first)).await.unwrap(), Changed::Done(Some(first)));
+    let wanted = backend.wanted().await.unwrap();
+    assert_eq!((wanted[0].revision, wanted[0].spec.as_str()), (first, "{}"));
+    let Changed::Done(Some(second)) = backend.want_if(&a, Some("1"), Expected::Revision(first)).await.unwrap() else {
+        panic!("it was as expected");
+    };
+    assert!(second > first);
+    assert_eq!(backend.want_if(&a, None, Expected::Revision(first)).await.unwrap(), Changed::Unexpected(Some(second)));
+    let wanted = backend.wanted().await.unwrap();
+    assert_eq!((wanted[0].revision, wanted[0].spec.as_str()), (second, "1"));
+    assert_eq!(backend.want_if(&a, None, Expected::Present).await.unwrap(), Changed::Done(None));
+    assert_eq!(backend.wanted().await.unwrap(), []);
+}
+
+pub async fn of_changes_at_once_that_expect_the_same_one_is_made(bench: &mut impl CoordinationBench) {
+    let (backend, a) = (bench.backend(), camera("a"));
+    want(&backend, &["a"]).await;
+    let seen = Expected::Revision(backend.wanted().await.unwrap()[0].revision);
+    let specs: Vec<String> = (0..8).map(|n| format!(r#"{{"by":{n}}}"#)).collect();
+    let changed = join_all(specs.iter().map(|spec| backend.want_if(&a, Some(spec), seen))).await;
+    let done: Vec<usize> = (0..8).filter(|n| matches!(changed[*n], Ok(Changed::Done(_)))).collect();
+    assert_eq!(done.len(), 1, "{changed:?}");
+    assert_eq!(backend.wanted().await.unwrap()[0].spec, specs[done[0]]);
 }
 
 pub async fn changes_at_once_are_all_there(bench: &mut impl CoordinationBench) {

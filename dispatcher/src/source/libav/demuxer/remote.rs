@@ -4,11 +4,11 @@ use std::ffi::{CString, c_int};
 use std::ptr;
 
 use detektor_contract::{Digest, Fault};
+use detektor_runtime::camera::Kind;
 use ffmpeg::ffi;
 
 use super::{Demuxer, set};
 use crate::source::SourceError;
-use crate::source::url::Kind;
 
 /// How much of a remote file's beginning tells it from others.
 const IDENTITY_BYTES: i64 = 1 << 20;

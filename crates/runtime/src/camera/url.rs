@@ -4,8 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use detektor_runtime::{ExposeSecret, SecretString};
 use url::Url;
+
+use crate::{ExposeSecret, SecretString};
 
 /// A text that names no source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +38,7 @@ pub struct SourceUrl {
 
 /// Which way a source is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A file on disk.
     File(PathBuf),
     /// HTTP, with or without TLS.
@@ -63,12 +64,12 @@ impl SourceUrl {
     }
 
     /// Whether both are the same, credentials included.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         self.expose() == other.expose()
     }
 
     /// Whether it names somebody.
-    pub(crate) fn has_credentials(&self) -> bool {
+    pub fn has_credentials(&self) -> bool {
         Url::parse(self.expose()).is_ok_and(|url| !url.username().is_empty() || url.password().is_some())
     }
 
@@ -84,11 +85,13 @@ impl SourceUrl {
         url.as_str().parse()
     }
 
-    pub(crate) fn kind(&self) -> &Kind {
+    /// Which way it is read.
+    pub fn kind(&self) -> &Kind {
         &self.kind
     }
 
-    pub(crate) fn path(&self) -> Option<&Path> {
+    /// Where a file is; none where it is no file.
+    pub fn path(&self) -> Option<&Path> {
         match &self.kind {
             Kind::File(path) => Some(path),
             Kind::Http | Kind::Rtsp => None,
@@ -96,12 +99,12 @@ impl SourceUrl {
     }
 
     /// With credentials: for the connection itself and for nothing else.
-    pub(crate) fn expose(&self) -> &str {
+    pub fn expose(&self) -> &str {
         self.full.expose_secret()
     }
 
     /// Takes this URL's secrets out of a text that a library wrote.
-    pub(crate) fn scrub(&self, text: &str) -> String {
+    pub fn scrub(&self, text: &str) -> String {
         let mut clean = text.replace(self.expose(), &self.redacted);
         if let Ok(url) = Url::parse(self.expose()) {
             for secret in [url.password(), url.query(), Some(url.username())].into_iter().flatten() {
