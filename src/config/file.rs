@@ -30,6 +30,7 @@ fn apply(name: &str, content: &str, config: &mut Config, defaults: &mut CameraDe
     file.set(&mut config.listen, "listen", parsed("ADDRESS:PORT"));
     file.set(&mut config.allow_unauthenticated, "allow_unauthenticated", boolean());
     file.set(&mut config.token_file, "token_file", path().map(Some));
+    file.set(&mut config.admin_token_file, "admin_token_file", path().map(Some));
     file.set(&mut config.hole_wait, "hole_wait_ms", milliseconds(0));
     file.set(&mut config.drain, "drain_ms", milliseconds(100));
     read_policy(file.section("detect"), &mut defaults.policy);

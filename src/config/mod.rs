@@ -34,6 +34,8 @@ pub struct Config {
     pub allow_unauthenticated: bool,
     /// A file that holds the token readers must show.
     pub token_file: Option<PathBuf>,
+    /// A file that holds the token for what changes something.
+    pub admin_token_file: Option<PathBuf>,
     /// How long merge waits for a missing outcome before it goes on without it.
     pub hole_wait: Duration,
     /// How long work in flight may take to finish after SIGTERM.
@@ -52,6 +54,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8787)),
             allow_unauthenticated: false,
             token_file: None,
+            admin_token_file: None,
             hole_wait: Duration::from_secs(10),
             drain: Duration::from_secs(20),
             cameras: Vec::new(),
@@ -81,7 +84,8 @@ impl Config {
             mistakes.add("workers", "0 does no work; leave it out for one a core");
         }
         let loopback = self.listen.ip().is_loopback();
-        if !loopback && self.token_file.is_none() && !self.allow_unauthenticated {
+        let asked = self.token_file.is_some() || self.admin_token_file.is_some();
+        if !loopback && !asked && !self.allow_unauthenticated {
             let problem = format!(
                 "{} can be reached from other machines: set a token_file, or allow_unauthenticated = true",
                 self.listen

@@ -2,17 +2,19 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use detektor_backends::embedded::{Embedded, Options};
 use detektor_backends::queue::{Depth, QueueError, Queues};
+use detektor_backends::secret::SecretFile;
 use detektor_backends::store::{EventFilter, EventStore, FeedPosition, Order};
 use detektor_contract::names::{Queue, Work};
 use detektor_detect::Detect;
 use detektor_dispatcher::{CameraConfig, CameraReport, Dispatcher};
-use detektor_events::{Api, Tokens, router};
+use detektor_events::{Api, Behind, Tokens, router};
 use detektor_merge::{Damaged, DeadLetters, EventObjects, InFlight, Merge, MergeConfig};
 use detektor_runtime::http::Server;
 use detektor_runtime::task::Supervisor;
@@ -76,6 +78,8 @@ impl App {
 
         let (api, listen) = api(&config, &data, &metrics, &shutdown)?;
         let server = Server::bind(&listen, &health, &metrics).await?.merge(router(api.clone()));
+        let wary = api.clone();
+        server.wary().show_only(move |parts| wary.admits(parts));
         let check = health.check("events");
         supervisor.service("events", async move {
             api.watch(&check).await;
@@ -217,16 +221,16 @@ fn api(
     metrics: &Metrics,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<(Api, Listen)> {
-    let token = match &config.token_file {
-        Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("token_file {}", path.display()))?),
-        None => None,
-    };
-    let tokens = Tokens::new(token.as_deref().map(str::trim), None);
+    let read = |path: &Option<PathBuf>| path.as_ref().map(|path| SecretFile::new(path).read()).transpose();
+    let token = read(&config.token_file).context("token_file")?;
+    let admin = read(&config.admin_token_file).context("admin_token_file")?;
+    let tokens = Tokens::new(token.as_deref().map(String::as_str), admin.as_deref().map(String::as_str));
     let listen =
         Listen { address: config.listen, allow_unauthenticated: config.allow_unauthenticated || !tokens.is_empty() };
     let allow_unauthenticated = config.allow_unauthenticated;
     let options = detektor_events::Options { tokens, allow_unauthenticated, ..detektor_events::Options::default() };
-    Ok((Api::new(data.store(), data.bucket(), options, metrics, shutdown.clone())?, listen))
+    let behind = Behind { store: data.store(), bucket: data.bucket(), coordination: None };
+    Ok((Api::new(behind, options, metrics, shutdown.clone())?, listen))
 }
 
 fn tell(supervisor: &mut Supervisor, store: &Arc<dyn EventStore>, from: FeedPosition, bar: &ProgressBar, quiet: bool) {

@@ -17,7 +17,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::RawQuery;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
@@ -81,16 +82,16 @@ pub struct Server {
 #[derive(Clone, Default)]
 pub struct Wary(Arc<OnceLock<Admits>>);
 
-type Admits = Box<dyn Fn(&HeaderMap) -> bool + Send + Sync>;
+type Admits = Box<dyn Fn(&Parts) -> bool + Send + Sync>;
 
 impl Wary {
-    /// Shows them only to requests with headers that `admits` takes. Only the first call counts.
-    pub fn show_only(&self, admits: impl Fn(&HeaderMap) -> bool + Send + Sync + 'static) {
+    /// Shows them only to requests that `admits` takes. Only the first call counts.
+    pub fn show_only(&self, admits: impl Fn(&Parts) -> bool + Send + Sync + 'static) {
         _ = self.0.set(Box::new(admits));
     }
 
-    fn admits(&self, headers: &HeaderMap) -> bool {
-        self.0.get().is_none_or(|admits| admits(headers))
+    fn admits(&self, parts: &Parts) -> bool {
+        self.0.get().is_none_or(|admits| admits(parts))
     }
 }
 
@@ -146,19 +147,19 @@ fn base_routes(health: Health, metrics: Metrics, wary: &Wary) -> Router {
 async fn ready(
     State((health, wary)): State<(Health, Wary)>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    parts: Parts,
 ) -> impl IntoResponse {
     let verbose = query.is_some_and(|q| q.split('&').any(|p| p == "verbose" || p.starts_with("verbose=")));
     let report = health.report();
     let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     // Whether it is ready everybody may know; why not names servers.
-    let verbose = verbose && wary.admits(&headers);
+    let verbose = verbose && wary.admits(&parts);
     let summary = if report.ready { "ok\n" } else { "not ready\n" };
     (status, if verbose { report.lines + summary } else { summary.to_owned() })
 }
 
-async fn numbers(State((metrics, wary)): State<(Metrics, Wary)>, headers: HeaderMap) -> Response {
-    if !wary.admits(&headers) {
+async fn numbers(State((metrics, wary)): State<(Metrics, Wary)>, parts: Parts) -> Response {
+    if !wary.admits(&parts) {
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"detektor\"")];
         return (StatusCode::UNAUTHORIZED, challenge, "a token is required\n").into_response();
     }

@@ -1,10 +1,11 @@
 //! Who may read: tokens, as a bearer header or as the cookie that the login form sets.
 
-use axum::Form;
 use axum::extract::State;
 use axum::extract::rejection::FormRejection;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Form};
+use detektor_runtime::http::Peer;
 use serde::Deserialize;
 
 use crate::api::Api;
@@ -23,7 +24,7 @@ pub enum Access {
     Admin,
 }
 
-/// The tokens that are asked for. Without any, everybody may read; then the server answers on loopback only.
+/// The tokens that are asked for. Without any, whoever reaches the server may do everything; then it answers on loopback only.
 #[derive(Clone, Default)]
 pub struct Tokens(Vec<(Access, Token)>);
 
@@ -78,6 +79,11 @@ impl Tokens {
         self.0.iter().filter(|(_, token)| fits(token)).map(|(access, _)| *access).max()
     }
 
+    /// Whether a request shows a token at all, right or wrong.
+    pub(crate) fn are_shown(headers: &HeaderMap) -> bool {
+        headers.contains_key(header::AUTHORIZATION) || cookies(headers).next().is_some()
+    }
+
     /// What a request may do; none if it may do nothing.
     pub(crate) fn access(&self, headers: &HeaderMap) -> Option<Access> {
         if self.is_empty() {
@@ -106,6 +112,7 @@ pub(crate) struct Login {
 /// `POST /login`: trades a token for a cookie that holds a value derived from it.
 pub(crate) async fn login(
     State(api): State<Api>,
+    Extension(client): Extension<Peer>,
     headers: HeaderMap,
     form: Result<Form<Login>, FormRejection>,
 ) -> Result<Response, ApiError> {
@@ -114,7 +121,9 @@ pub(crate) async fn login(
         _ => ApiError::Body("expected a form with the field 'token'".to_owned()),
     })?;
     let secret = token.trim();
+    api.gate().may_show_token(client)?;
     if api.tokens().bearer(secret).is_none() {
+        api.gate().wrong_token(client);
         return Ok(page::login(true));
     }
     Ok(back_to_page(&headers, &Token::new(secret).cookie.to_hex(), 30 * 86_400))
@@ -123,6 +132,11 @@ pub(crate) async fn login(
 /// `POST /logout`: forgets the cookie.
 pub(crate) async fn logout(headers: HeaderMap) -> Response {
     back_to_page(&headers, "", 0)
+}
+
+/// Tells the browser to forget a cookie, so that it does not show one that is wrong again and again.
+pub(crate) fn forgotten() -> String {
+    format!("{COOKIE}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict")
 }
 
 fn back_to_page(headers: &HeaderMap, value: &str, max_age_s: u32) -> Response {

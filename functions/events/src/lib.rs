@@ -9,6 +9,7 @@ mod clip;
 mod cursor;
 mod etag;
 mod guard;
+mod limits;
 pub mod lines;
 mod metrics;
 mod page;
@@ -19,6 +20,7 @@ pub mod role;
 pub mod views;
 mod walk;
 
-pub use api::{Api, Options, router};
+pub use api::{Api, Behind, Options, router};
 pub use auth::{Access, Tokens};
+pub use limits::{Excess, Limits};
 pub use problem::{ApiError, Mistake, Problem};

@@ -1,14 +1,15 @@
 //! The web page: files that are part of the program. They load nothing from elsewhere and need no build.
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use detektor_contract::Digest;
 
 use crate::api::Api;
+use crate::auth::{self, Access};
 use crate::etag;
 
 struct File {
@@ -26,6 +27,7 @@ macro_rules! file {
 const HTML: &str = "text/html; charset=utf-8";
 const INDEX: &str = include_str!("../page/index.html");
 const LOGOUT_HIDDEN: &str = "id=\"logout\" hidden";
+const ACCESS: &str = "data-access=\"read\"";
 const LOGOUT: &str = "id=\"logout\"";
 
 /// Everything but the page itself holds nothing that is worth a token.
@@ -62,9 +64,12 @@ pub(crate) fn router() -> Router<Api> {
     })
 }
 
-/// The page itself; whoever had to log in can log out.
-async fn index(State(api): State<Api>, headers: HeaderMap) -> Response {
-    let html = if api.tokens().is_empty() { INDEX.to_owned() } else { INDEX.replace(LOGOUT_HIDDEN, LOGOUT) };
+/// The page itself; whoever had to log in can log out, and who may change something is offered it.
+async fn index(State(api): State<Api>, Extension(access): Extension<Access>, headers: HeaderMap) -> Response {
+    let mut html = INDEX.replace(ACCESS, if access == Access::Admin { "data-access=\"admin\"" } else { ACCESS });
+    if !api.tokens().is_empty() {
+        html = html.replace(LOGOUT_HIDDEN, LOGOUT);
+    }
     serve(&headers, HTML, html)
 }
 
@@ -80,6 +85,10 @@ fn serve(headers: &HeaderMap, kind: &'static str, content: impl AsRef<[u8]> + In
 /// The form that asks for a token; `wrong` says that the last one was not right.
 pub(crate) fn login(wrong: bool) -> Response {
     let html = LOGIN.replace("<!-- wrong -->", if wrong { WRONG } else { "" });
-    let headers = [(header::CONTENT_TYPE, HTML), (header::CACHE_CONTROL, "no-store")];
+    let headers = [
+        (header::CONTENT_TYPE, HTML.to_owned()),
+        (header::CACHE_CONTROL, "no-store".to_owned()),
+        (header::SET_COOKIE, auth::forgotten()),
+    ];
     (StatusCode::UNAUTHORIZED, headers, html).into_response()
 }

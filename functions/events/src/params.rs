@@ -2,9 +2,13 @@
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use detektor_contract::{CameraId, InvalidId, Score, TimeUs};
+use detektor_contract::{CameraId, InvalidId, Label, Score, TimeUs};
 
 use crate::problem::{ApiError, Mistake};
+
+/// Classes that one query may name.
+const LABELS: usize = 64;
+const DAY_US: i64 = 86_400_000_000;
 
 /// A query that is being read. Whatever was not asked for by the end is a mistake too.
 pub(crate) struct Params {
@@ -59,13 +63,27 @@ impl Params {
         })
     }
 
-    /// `from` and `until`, where given in this order.
-    pub(crate) fn span(&mut self) -> (Option<TimeUs>, Option<TimeUs>) {
+    /// Classes, each given by a `label`.
+    pub(crate) fn labels(&mut self) -> Vec<Label> {
+        let labels = self.all("label");
+        if labels.len() > LABELS {
+            self.mistake("label", format!("given {} times, expected at most {LABELS}", labels.len()));
+        }
+        labels.iter().take(LABELS).map(|label| Label::from(label.as_str())).collect()
+    }
+
+    /// `from` and `until`, where given in this order, and at most so many days apart.
+    pub(crate) fn span(&mut self, most_days: u32) -> (Option<TimeUs>, Option<TimeUs>) {
         let (from, until) = (self.time("from"), self.time("until"));
         if let (Some(from), Some(until)) = (from, until)
             && from > until
         {
             self.mistake("until", "lies before 'from'");
+        }
+        if let (Some(from), Some(until)) = (from, until)
+            && until.0.saturating_sub(from.0) > i64::from(most_days) * DAY_US
+        {
+            self.mistake("until", format!("lies more than {most_days} days behind 'from'"));
         }
         (from, until)
     }
@@ -80,7 +98,7 @@ impl Params {
 
     /// How many at most: 1 to `most`.
     pub(crate) fn limit(&mut self, default: u32, most: u32) -> u32 {
-        let expected = format!("a whole number from 1 to {most}");
+        let (expected, default) = (format!("a whole number from 1 to {most}"), default.min(most));
         let read = |text: &str| text.parse().ok().filter(|n| (1..=most).contains(n));
         self.one("limit", &expected, read).unwrap_or(default)
     }
@@ -122,7 +140,7 @@ mod tests {
     #[test]
     fn every_mistake_is_named_at_once() {
         let mut params = Params::new(Some("from=9&until=x&limit=0&camera=a%2Fb&min_score=NaN&what=1&camera="));
-        params.span();
+        params.span(366);
         params.camera();
         params.score("min_score");
         params.limit(50, 500);
@@ -144,9 +162,25 @@ mod tests {
     #[test]
     fn a_span_must_not_run_backwards_and_nothing_may_be_given_twice() {
         let mut params = Params::new(Some("from=2&until=1&limit=1&limit=2"));
-        params.span();
+        params.span(366);
         params.limit(1, 9);
         let Err(ApiError::Parameters(mistakes)) = params.finish() else { panic!("expected mistakes") };
         assert_eq!(mistakes.len(), 2);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_bounded() {
+        let labels = "&label=x".repeat(65);
+        let mut params = Params::new(Some(&format!("from=0&until=86401{labels}")));
+        params.span(1);
+        assert_eq!(params.labels().len(), 64);
+        let Err(ApiError::Parameters(mistakes)) = params.finish() else { panic!("expected mistakes") };
+        let named: Vec<&str> = mistakes.iter().map(|m| m.parameter.as_str()).collect();
+        assert_eq!(named, ["until", "label"]);
+        let mut params = Params::new(Some("from=0&until=86400&from=&label=x"));
+        params.span(1);
+        params.labels();
+        params.finish().unwrap();
+        assert_eq!(Params::new(None).limit(50, 20), 20);
     }
 }

@@ -1,5 +1,7 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -9,13 +11,20 @@ use detektor_contract::{Fault, Faulty};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::limits::Excess;
+
 /// The content type of an error.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
-/// One parameter that is not as it must be.
+/// In whole seconds, so that whoever waits for them has waited enough.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1_000).max(1) as u64
+}
+
+/// One parameter, or field of a body, that is not as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Mistake {
-    /// Which parameter.
+    /// Which parameter or field.
     pub parameter: String,
     /// What is wrong, and what is expected.
     pub detail: String,
@@ -33,15 +42,38 @@ pub enum ApiError {
     /// Parameters that cannot be understood, all of them.
     #[error("{} of the parameters cannot be used", .0.len())]
     Parameters(Vec<Mistake>),
+    /// Fields of the request's body that cannot be used, all of them.
+    #[error("{} of the fields cannot be used", .0.len())]
+    Fields(Vec<Mistake>),
     /// The request's body cannot be read.
     #[error("the request's body cannot be used: {0}")]
     Body(String),
     /// The request's body is too large.
     #[error("the request's body is larger than this path takes")]
     TooLarge,
+    /// The request's body is of another kind.
+    #[error("this path takes {0}")]
+    MediaType(&'static str),
     /// No token, or not the right one.
     #[error("a token is required: send it as 'Authorization: Bearer', or log in on the page")]
     Unauthorized,
+    /// A token, but not one that is enough.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// More than one client may have.
+    #[error("{what}: try again in {} s", seconds(*.wait))]
+    TooMany {
+        /// Of what.
+        what: Excess,
+        /// How long until it may again.
+        wait: Duration,
+    },
+    /// A change of what is there, without saying which state of it was seen.
+    #[error("send the ETag that you have seen as If-Match, so that nobody's change is lost")]
+    Unconditional,
+    /// What is there is not what the request expects; its entity tag, if it is there.
+    #[error("it is not as you have seen it: read it again")]
+    Changed(Option<String>),
     /// The `Host` header names somebody else; see [`crate::guard`].
     #[error("this server does not answer for the host that the request names; without a token it answers on loopback")]
     Misdirected,
@@ -74,12 +106,17 @@ pub enum ApiError {
 impl Faulty for ApiError {
     fn fault(&self) -> Fault {
         match self {
-            Self::Busy(_) | Self::Timeout { .. } => Fault::Transient,
+            Self::Busy(_) | Self::Timeout { .. } | Self::TooMany { .. } => Fault::Transient,
             Self::Store(error) => error.fault(),
             Self::Bucket(error) => error.fault(),
             Self::NotFound(_)
             | Self::Method
             | Self::Parameters(_)
+            | Self::Fields(_)
+            | Self::Forbidden(_)
+            | Self::MediaType(_)
+            | Self::Unconditional
+            | Self::Changed(_)
             | Self::Body(_)
             | Self::TooLarge
             | Self::Unauthorized
@@ -102,7 +139,7 @@ pub struct Problem {
     pub status: u16,
     /// What happened, for people.
     pub detail: String,
-    /// Every parameter that cannot be used.
+    /// Every parameter, or field of the body, that cannot be used.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Mistake>,
 }
@@ -118,10 +155,15 @@ impl ApiError {
         match self {
             Self::NotFound(_) | Self::Bucket(BucketError::NotFound(_)) => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Parameters(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Parameters(_) | Self::Fields(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Body(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unconditional => StatusCode::PRECONDITION_REQUIRED,
+            Self::Changed(_) => StatusCode::PRECONDITION_FAILED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -157,9 +199,13 @@ impl IntoResponse for ApiError {
         };
         let title = status.canonical_reason().unwrap_or("Error").to_owned();
         let mut problem = Problem { kind: "about:blank", title, status: status.as_u16(), detail, errors: Vec::new() };
-        let bytes = if let Self::Range { bytes } = self { Some(bytes) } else { None };
-        if let Self::Parameters(mistakes) = self {
-            problem.errors = mistakes;
+        let (mut bytes, mut wait, mut tag) = (None, None, None);
+        match self {
+            Self::Range { bytes: there } => bytes = Some(there),
+            Self::TooMany { wait: left, .. } => wait = Some(seconds(left)),
+            Self::Changed(now) => tag = now,
+            Self::Parameters(mistakes) | Self::Fields(mistakes) => problem.errors = mistakes,
+            _ => {}
         }
         let mut response = (status, Json(problem)).into_response();
         let headers = response.headers_mut();
@@ -173,6 +219,12 @@ impl IntoResponse for ApiError {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"detektor\""));
             }
             _ => {}
+        }
+        if let Some(seconds) = wait {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(Ok(value)) = tag.map(HeaderValue::try_from) {
+            headers.insert(header::ETAG, value);
         }
         if let Some(Ok(value)) = bytes.map(|bytes| HeaderValue::try_from(format!("bytes */{bytes}"))) {
             headers.insert(header::CONTENT_RANGE, value);

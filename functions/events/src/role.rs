@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use detektor_backends::secret::SecretFile;
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Form, Mistakes, text};
-use detektor_runtime::role::{BucketSettings, Configured, Database, Process, ProcessSettings, Role};
+use detektor_runtime::http::ConnectionLimits;
+use detektor_runtime::role::{BucketSettings, Configured, Connected, Database, Process, ProcessSettings, Role};
 use detektor_runtime::task::BoxError;
 
-use crate::{Api, Options, Tokens, router};
+use crate::{Api, Behind, Limits, Options, Tokens, router};
 
 /// The events role, as it is told to be.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +25,8 @@ struct Own {
     process: ProcessSettings,
     token_file: Option<PathBuf>,
     admin_token_file: Option<PathBuf>,
+    connections: ConnectionLimits,
+    limits: Limits,
 }
 
 impl Settings for EventsRole {
@@ -48,8 +51,10 @@ impl Settings for Own {
             "admin_token_file",
             &mut self.admin_token_file,
             path(),
-            "A file that holds the token for what changes something.",
+            "A file that holds the token for what changes something; it also opens all that the other one opens.",
         );
+        self.connections.visit(visitor);
+        self.limits.visit(visitor);
     }
 }
 
@@ -59,6 +64,12 @@ impl Configured for EventsRole {
     fn mistakes(&self, mistakes: &mut Mistakes) {
         self.s3.mistakes(mistakes);
         self.postgres.mistakes(mistakes);
+        let process = self.process();
+        if !process.listen.ip().is_loopback() && !process.allow_unauthenticated {
+            let problem =
+                "can be reached from other machines: set events.token_file, or events.allow_unauthenticated = true";
+            mistakes.add("events.listen", format!("{} {problem}", process.listen));
+        }
     }
 }
 
@@ -67,8 +78,9 @@ impl Role for EventsRole {
 
     fn process(&self) -> ProcessSettings {
         // Who must show a token is authenticated.
-        let open = self.own.process.allow_unauthenticated || self.own.token_file.is_some();
-        ProcessSettings { allow_unauthenticated: open, ..self.own.process.clone() }
+        let Own { process, token_file, admin_token_file, connections, .. } = &self.own;
+        let open = process.allow_unauthenticated || token_file.is_some() || admin_token_file.is_some();
+        ProcessSettings { allow_unauthenticated: open, connections: *connections, ..process.clone() }
     }
 
     async fn start(self, process: &mut Process) -> Result<(), BoxError> {
@@ -76,10 +88,12 @@ impl Role for EventsRole {
         let (token, admin) = (read(&self.own.token_file)?, read(&self.own.admin_token_file)?);
         let tokens = Tokens::new(token.as_deref().map(String::as_str), admin.as_deref().map(String::as_str));
         let allow_unauthenticated = self.own.process.allow_unauthenticated;
-        let options = Options { tokens, allow_unauthenticated, ..Options::default() };
-        let store = self.postgres.connect(process).await?.store;
-        let bucket = self.s3.open(process).await?;
-        let api = Api::new(store, bucket, options, &process.metrics, process.shutdown())?;
+        let options = Options { tokens, allow_unauthenticated, limits: self.own.limits, ..Options::default() };
+        let Connected { store, coordination } = self.postgres.connect(process).await?;
+        let behind = Behind { store, bucket: self.s3.open(process).await?, coordination: Some(coordination) };
+        let api = Api::new(behind, options, &process.metrics, process.shutdown())?;
+        let wary = api.clone();
+        process.wary().show_only(move |parts| wary.admits(parts));
         process.serve(router(api.clone()));
         let check = process.health.check(Self::SECTION);
         process.supervisor.service(Self::SECTION, async move {

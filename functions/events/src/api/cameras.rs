@@ -80,7 +80,7 @@ pub(crate) struct DetectionPage {
         ("id" = String, Path, description = "The camera's name."),
         ("from" = Option<f64>, Query, description = "Only frames captured at or after this, in seconds."),
         ("until" = Option<f64>, Query, description = "Only frames captured before this, in seconds."),
-        ("limit" = Option<u32>, Query, description = "How many, 1 to 2000; 200 if not given."),
+        ("limit" = Option<u32>, Query, description = "How many, 1 to 2000 unless configured otherwise; 200 if not given."),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before."),
     ),
     responses(
@@ -95,8 +95,9 @@ pub(crate) async fn detections(
     RawQuery(query): RawQuery,
 ) -> Result<Json<DetectionPage>, ApiError> {
     let mut params = Params::new(query.as_deref());
-    let (from, until) = params.span();
-    let limit = params.limit(200, 2_000) as usize;
+    let limits = api.gate().limits();
+    let (from, until) = params.span(limits.span_days);
+    let limit = params.limit(200, limits.detections) as usize;
     let cursor = params.one("cursor", cursor::EXPECTED, cursor::decode_frame);
     params.finish()?;
     find(&api, &id).await?;
@@ -211,7 +212,7 @@ pub(crate) async fn timeline(
     RawQuery(query): RawQuery,
 ) -> Result<Json<Timeline>, ApiError> {
     let mut params = Params::new(query.as_deref());
-    let (from, until) = params.span();
+    let (from, until) = params.span(api.gate().limits().span_days);
     params.finish()?;
     let (merged, clock) = find(&api, &id).await?.merged_until.unwrap_or_default();
     let until = until.unwrap_or_else(|| merged.max(from.unwrap_or(merged)));

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use detektor_backends::store::{EventCursor, EventFilter, Order, StoredEvent};
-use detektor_contract::{EventId, Label};
+use detektor_contract::EventId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -62,7 +62,7 @@ pub(crate) struct EventPage {
         ("until" = Option<f64>, Query, description = "Only those that begin before this, in seconds."),
         ("min_score" = Option<f64>, Query, description = "Only those whose best score reaches this, 0 to 1."),
         ("order" = Option<String>, Query, description = "`desc` (newest first, the default) or `asc`, by start."),
-        ("limit" = Option<u32>, Query, description = "How many, 1 to 500; 50 if not given."),
+        ("limit" = Option<u32>, Query, description = "How many, 1 to 500 unless configured otherwise; 50 if not given."),
         ("cursor" = Option<String>, Query, description = "The `next` of the page before."),
     ),
     responses(
@@ -71,11 +71,12 @@ pub(crate) struct EventPage {
          content_type = "application/problem+json"),
     ))]
 pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> Result<Json<EventPage>, ApiError> {
+    let limits = api.gate().limits();
     let mut params = Params::new(query.as_deref());
-    let (from, until) = params.span();
+    let (from, until) = params.span(limits.span_days);
     let filter = EventFilter {
         camera: params.camera(),
-        labels: params.all("label").iter().map(|name| Label::from(name.as_str())).collect(),
+        labels: params.labels(),
         from,
         until,
         min_score: params.score("min_score"),
@@ -85,7 +86,7 @@ pub(crate) async fn list(State(api): State<Api>, RawQuery(query): RawQuery) -> R
         "desc" => Some(Order::Descending),
         _ => None,
     });
-    let limit = params.limit(50, 500);
+    let limit = params.limit(50, limits.events);
     let after = params.one("cursor", cursor::EXPECTED, cursor::decode_event);
     params.finish()?;
 

@@ -1,5 +1,6 @@
 //! The HTTP interface.
 
+mod admin;
 mod cameras;
 mod clip;
 mod events;
@@ -12,9 +13,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::request::Parts;
 use axum::middleware;
 use axum::routing::{get, post};
 use detektor_backends::bucket::Bucket;
+use detektor_backends::coordination::Coordination;
 use detektor_backends::store::{EventStore, StoreError};
 use detektor_runtime::http::Check;
 use detektor_runtime::metrics::{Metrics as Registry, MetricsError};
@@ -22,32 +25,39 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Tokens};
+use crate::limits::{Gate, Limits};
 use crate::metrics::Metrics;
 use crate::problem::ApiError;
 use crate::{guard, page};
 
-/// Streams open at a time. Each costs a look at the feed whenever it grows.
-const STREAMS: usize = 256;
 /// Clips laid out at a time; further ones wait.
 const CLIPS: usize = 4;
 /// How often readiness is looked at, and how long that may take.
 const READY_EVERY: Duration = Duration::from_secs(2);
 const READY_WITHIN: Duration = Duration::from_secs(5);
-/// The login form is the only body that is read.
-const BODY_BYTES: usize = 16 * 1024;
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]
 pub struct Api(Arc<Shared>);
 
 struct Shared {
-    store: Arc<dyn EventStore>,
-    bucket: Arc<dyn Bucket>,
+    behind: Behind,
     options: Options,
     metrics: Metrics,
     shutdown: CancellationToken,
-    streams: Arc<Semaphore>,
+    gate: Gate,
     clips: Semaphore,
+}
+
+/// What the API stands before.
+#[derive(Clone)]
+pub struct Behind {
+    /// Events and ledgers.
+    pub store: Arc<dyn EventStore>,
+    /// Snapshots and video.
+    pub bucket: Arc<dyn Bucket>,
+    /// Which cameras are wanted; none where the configuration alone says so.
+    pub coordination: Option<Arc<dyn Coordination>>,
 }
 
 /// Who is answered, and how.
@@ -55,35 +65,48 @@ struct Shared {
 pub struct Options {
     /// The tokens that are asked for.
     pub tokens: Tokens,
-    /// Without tokens only requests to a loopback name are answered, unless this says that everybody may read.
+    /// Without tokens only requests to a loopback name are answered, unless this says that everybody may read. To read is then
+    /// all that anybody may.
     pub allow_unauthenticated: bool,
+    /// How much clients may ask for.
+    pub limits: Limits,
     /// After so much silence a stream says that it still stands, and where. Below a minute, for the proxies' sake.
     pub heartbeat: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tokens: Tokens::default(), allow_unauthenticated: false, heartbeat: Duration::from_secs(15) }
+        Self {
+            tokens: Tokens::default(),
+            allow_unauthenticated: false,
+            limits: Limits::default(),
+            heartbeat: Duration::from_secs(15),
+        }
     }
 }
 
 impl Api {
-    /// An API over a store and a bucket. Streams end when `shutdown` is cancelled, so that a drain need not wait for
+    /// An API over what lies behind it. Streams end when `shutdown` is cancelled, so that a drain need not wait for
     /// them.
     ///
     /// # Errors
     /// If the registry has its metrics already.
     pub fn new(
-        store: Arc<dyn EventStore>,
-        bucket: Arc<dyn Bucket>,
+        behind: Behind,
         options: Options,
         registry: &Registry,
         shutdown: CancellationToken,
     ) -> Result<Self, MetricsError> {
         let routes: Vec<&str> = ROUTES.iter().copied().chain(page::paths()).collect();
         let metrics = Metrics::new(registry, &routes)?;
-        let (streams, clips) = (Arc::new(Semaphore::new(STREAMS)), Semaphore::new(CLIPS));
-        Ok(Self(Arc::new(Shared { store, bucket, options, metrics, shutdown, streams, clips })))
+        let (gate, clips) = (Gate::new(options.limits), Semaphore::new(CLIPS));
+        Ok(Self(Arc::new(Shared { behind, options, metrics, shutdown, gate, clips })))
+    }
+
+    /// Whether a request for what is served beside the API, such as numbers, may be answered: it shows a token, if one is
+    /// asked for.
+    pub fn admits(&self, parts: &Parts) -> bool {
+        guard::admits(self, parts)
     }
 
     /// Whether it can answer: the store does.
@@ -91,10 +114,10 @@ impl Api {
     /// # Errors
     /// The store's.
     pub async fn ready(&self) -> Result<(), StoreError> {
-        self.0.store.ping().await
+        self.0.behind.store.ping().await
     }
 
-    /// Keeps a readiness check true, until shutdown.
+    /// Keeps a readiness check true, and forgets clients that are gone, until shutdown.
     pub async fn watch(&self, check: &Check) {
         let mut each = tokio::time::interval(READY_EVERY);
         while self.0.shutdown.run_until_cancelled(each.tick()).await.is_some() {
@@ -103,15 +126,20 @@ impl Api {
                 Ok(Err(error)) => check.fail(error.to_string()),
                 Err(_) => check.fail(format!("the event store did not answer within {} s", READY_WITHIN.as_secs())),
             }
+            self.0.gate.forget();
         }
     }
 
     pub(crate) fn store(&self) -> &Arc<dyn EventStore> {
-        &self.0.store
+        &self.0.behind.store
     }
 
     pub(crate) fn bucket(&self) -> &Arc<dyn Bucket> {
-        &self.0.bucket
+        &self.0.behind.bucket
+    }
+
+    pub(crate) fn coordination(&self) -> Option<&Arc<dyn Coordination>> {
+        self.0.behind.coordination.as_ref()
     }
 
     pub(crate) fn tokens(&self) -> &Tokens {
@@ -135,8 +163,8 @@ impl Api {
         &self.0.shutdown
     }
 
-    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
-        &self.0.streams
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
     }
 
     pub(crate) fn clips(&self) -> &Semaphore {
@@ -145,7 +173,7 @@ impl Api {
 }
 
 /// The paths below, as metrics call them.
-const ROUTES: [&str; 13] = [
+const ROUTES: [&str; 15] = [
     "/v1/openapi.json",
     "/v1/cameras",
     "/v1/cameras/{id}",
@@ -157,6 +185,8 @@ const ROUTES: [&str; 13] = [
     "/v1/events/{id}",
     "/v1/events/{id}/snapshot",
     "/v1/events/{id}/clip",
+    "/v1/admin/cameras",
+    "/v1/admin/cameras/{id}",
     "/login",
     "/logout",
 ];
@@ -175,12 +205,14 @@ pub fn router(api: Api) -> Router {
         .route("/v1/events/{id}", get(events::one))
         .route("/v1/events/{id}/snapshot", get(snapshot::snapshot))
         .route("/v1/events/{id}/clip", get(clip::clip))
+        .route("/v1/admin/cameras", get(admin::list))
+        .route("/v1/admin/cameras/{id}", get(admin::one).put(admin::put).delete(admin::remove))
         .route("/login", post(auth::login))
         .route("/logout", post(auth::logout))
         .merge(page::router())
         .fallback(|| async { ApiError::NotFound("there is nothing at this path".to_owned()) })
         .method_not_allowed_fallback(|| async { ApiError::Method })
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
+        .layer(DefaultBodyLimit::max(api.gate().limits().body_bytes))
         .layer(middleware::from_fn_with_state(api.clone(), guard::around))
         .with_state(api)
 }

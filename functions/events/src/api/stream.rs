@@ -8,20 +8,22 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::sse::{Event as Message, Sse};
 use axum::response::{IntoResponse, Response};
 use detektor_backends::store::{Feed, FeedEntry, FeedPosition};
 use detektor_contract::{CameraId, EventChange, Label};
+use detektor_runtime::http::Peer;
 use futures::stream;
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::api::Api;
 use crate::api::events::EventItem;
+use crate::limits::StreamPermit;
 use crate::params::Params;
 use crate::problem::{ApiError, Problem};
 
@@ -70,18 +72,21 @@ fn read(text: &str) -> Option<FeedPosition> {
          change) and reset", body = ChangeView, content_type = "text/event-stream"),
         (status = 422, description = "Parameters that cannot be used, all named", body = Problem,
          content_type = "application/problem+json"),
+        (status = 429, description = "This client has too many streams open", body = Problem,
+         content_type = "application/problem+json"),
         (status = 503, description = "Too many streams are open", body = Problem,
          content_type = "application/problem+json"),
     ))]
 pub(crate) async fn stream(
     State(api): State<Api>,
+    Extension(client): Extension<Peer>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     const EXPECTED: &str = "generation:position, the id of a message";
     let mut params = Params::new(query.as_deref());
     let camera = params.camera();
-    let labels: Vec<Label> = params.all("label").iter().map(|label| Label::from(label.as_str())).collect();
+    let labels = params.labels();
     let mut last = params.one("last_event_id", EXPECTED, read);
     // A browser that reconnects keeps the address it began with: the header is newer.
     if let Some(value) = headers.get("last-event-id").filter(|value| !value.is_empty()) {
@@ -91,7 +96,11 @@ pub(crate) async fn stream(
         }
     }
     params.finish()?;
-    let permit = api.streams().clone().try_acquire_owned().map_err(|_| ApiError::Busy("streams"))?;
+    let permit = api.gate().stream(client).inspect_err(|error| {
+        if let ApiError::TooMany { what, .. } = error {
+            api.metrics().refused(*what);
+        }
+    })?;
     let at = match last {
         Some(last) => last,
         None => api.store().feed_head().await?,
@@ -130,10 +139,10 @@ impl Filter {
 }
 
 /// Counts an open stream until it is dropped.
-struct Open(prometheus::IntGauge, #[expect(dead_code, reason = "held until the stream ends")] OwnedSemaphorePermit);
+struct Open(prometheus::IntGauge, #[expect(dead_code, reason = "held until the stream ends")] StreamPermit);
 
 impl Open {
-    fn new(api: &Api, permit: OwnedSemaphorePermit) -> Self {
+    fn new(api: &Api, permit: StreamPermit) -> Self {
         let gauge = api.metrics().streams.clone();
         gauge.inc();
         Self(gauge, permit)
