@@ -19,8 +19,12 @@ struct Running {
 }
 
 async fn start(routes: Router, drain: Duration) -> Running {
+    start_limited(routes, drain, ConnectionLimits::default()).await
+}
+
+async fn start_limited(routes: Router, drain: Duration, limits: ConnectionLimits) -> Running {
     let (health, metrics, shutdown) = (Health::new(), Metrics::new(), CancellationToken::new());
-    let server = Server::bind(&ANY_PORT, &health, &metrics).await.unwrap().merge(routes);
+    let server = Server::bind(&ANY_PORT, &health, &metrics).await.unwrap().merge(routes).limited(limits);
     let address = server.address();
     let task = tokio::spawn(server.run(shutdown.clone(), drain));
     Running { address, health, metrics, shutdown, task }
@@ -116,4 +120,88 @@ async fn a_port_that_is_taken_is_named() {
     let listen = Listen { address: server.address, ..ANY_PORT };
     let error = Server::bind(&listen, &Health::new(), &Metrics::new()).await.err().unwrap();
     assert_eq!(error.to_string(), format!("cannot listen on {}", server.address));
+}
+
+#[tokio::test]
+async fn who_dawdles_over_a_head_is_cut_off() {
+    let limits = ConnectionLimits { head: Duration::from_millis(200), ..ConnectionLimits::default() };
+    let server = start_limited(Router::new(), Duration::from_secs(1), limits).await;
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    let begin = std::time::Instant::now();
+    let drip = async {
+        loop {
+            if slow.write_all(b"GET /livez HTTP/1.1\r\nx: ".get(..1).unwrap()).await.is_err() {
+                break;
+            }
+            // One byte now and then would keep a server busy that counts silence only.
+            let mut byte = [0; 64];
+            let read = tokio::time::timeout(Duration::from_millis(50), slow.read(&mut byte)).await;
+            if matches!(read, Ok(Ok(0) | Err(_))) {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), drip).await.expect("it is cut off");
+    assert!(begin.elapsed() >= Duration::from_millis(150), "not before its time: {:?}", begin.elapsed());
+    assert!(fetch(server.address, "/livez").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let limits = ConnectionLimits { head_bytes: 8_192, ..ConnectionLimits::default() };
+    let server = start_limited(Router::new(), Duration::from_secs(1), limits).await;
+    let answer = |bytes: usize| async move {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = format!("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {}\r\n\r\n", "y".repeat(bytes));
+        // The server may close before it has read all of it.
+        _ = stream.write_all(head.as_bytes()).await;
+        let mut text = vec![0; 12];
+        stream.read_exact(&mut text).await.map(|_| String::from_utf8(text).unwrap()).unwrap_or_default()
+    };
+    assert_eq!(answer(4_000).await, "HTTP/1.1 200");
+    assert_eq!(answer(20_000).await, "HTTP/1.1 431");
+}
+
+#[tokio::test]
+async fn one_address_gets_no_more_connections_than_its_share() {
+    let limits = ConnectionLimits { per_peer: 2, ..ConnectionLimits::default() };
+    let server = start_limited(Router::new(), Duration::from_secs(1), limits).await;
+    let idle = [TcpStream::connect(server.address).await.unwrap(), TcpStream::connect(server.address).await.unwrap()];
+    let mut third = TcpStream::connect(server.address).await.unwrap();
+    let read =
+        tokio::time::timeout(Duration::from_secs(5), third.read(&mut [0; 1])).await.expect("it is closed at once");
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    drop(idle);
+    let mut tries = 0;
+    while open(server.address, "/livez").await.read(&mut [0; 1]).await.unwrap_or(0) == 0 {
+        tries += 1;
+        assert!(tries < 100, "places are free again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn numbers_and_reasons_can_be_kept_to_some() {
+    let (health, metrics, shutdown) = (Health::new(), Metrics::new(), CancellationToken::new());
+    health.check("queue").fail("rabbitmq.internal: connection refused");
+    let server = Server::bind(&ANY_PORT, &health, &metrics).await.unwrap();
+    let (address, wary) = (server.address(), server.wary());
+    let task = tokio::spawn(server.run(shutdown.clone(), Duration::from_secs(1)));
+    assert!(fetch(address, "/readyz?verbose").await.contains("rabbitmq.internal"));
+    wary.show_only(|parts| parts.uri.query().is_some_and(|query| query.contains("sesame")));
+    assert!(fetch(address, "/metrics").await.starts_with("HTTP/1.1 401 "));
+    assert!(fetch(address, "/metrics?sesame").await.starts_with("HTTP/1.1 200 "));
+    let told = fetch(address, "/readyz?verbose").await;
+    assert!(told.starts_with("HTTP/1.1 503 ") && !told.contains("rabbitmq.internal"), "{told}");
+    assert!(fetch(address, "/readyz?verbose&sesame").await.contains("rabbitmq.internal"));
+    assert!(fetch(address, "/livez").await.starts_with("HTTP/1.1 200 "));
+    shutdown.cancel();
+    task.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_handler_learns_from_whom_a_request_comes() {
+    let name = |axum::Extension(Peer(address)): axum::Extension<Peer>| async move { address.to_string() };
+    let server = start(Router::new().route("/who", get(name)), Duration::from_secs(1)).await;
+    assert!(fetch(server.address, "/who").await.ends_with("127.0.0.1"));
 }

@@ -27,7 +27,11 @@ impl Served {
 
     async fn at(address: &str, bed: Bed) -> Self {
         let listen = Listen { address: address.parse().unwrap(), ..Listen::default() };
-        let server = Server::bind(&listen, &Health::new(), &bed.metrics).await.unwrap().merge(bed.router());
+        let health = Health::new();
+        health.check("served").pass();
+        let server = Server::bind(&listen, &health, &bed.metrics).await.unwrap().merge(bed.router());
+        let wary = bed.api.clone();
+        server.wary().show_only(move |parts| wary.admits(parts));
         let address = format!("http://{}", server.address());
         let task = tokio::spawn(server.run(bed.shutdown.clone(), Duration::from_millis(200)));
         Self { address, bed, task }

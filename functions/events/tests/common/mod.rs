@@ -13,11 +13,13 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use detektor_backends::bucket::Bucket;
+use detektor_backends::coordination::Coordination;
 use detektor_backends::embedded::{self, Embedded};
 use detektor_backends::store::{CameraUpdate, EventStore};
 use detektor_contract::fold::{CameraFold, Seams};
 use detektor_contract::{CameraId, Outcome};
-use detektor_events::{Api, Options, Tokens, router};
+use detektor_events::{Api, Behind, Options, Tokens, router};
+use detektor_runtime::http::Peer;
 use detektor_runtime::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
@@ -26,6 +28,7 @@ use tower::ServiceExt;
 pub struct Bed {
     pub store: Arc<dyn EventStore>,
     pub bucket: Arc<dyn Bucket>,
+    pub coordination: Arc<dyn Coordination>,
     pub api: Api,
     pub metrics: Metrics,
     pub shutdown: CancellationToken,
@@ -65,8 +68,10 @@ impl Bed {
         let embedded = Embedded::open(dir.path(), embedded::Options::default()).await.unwrap();
         let (store, bucket) = (embedded.store(), embedded.bucket());
         let (metrics, shutdown) = (Metrics::new(), CancellationToken::new());
-        let api = Api::new(store.clone(), bucket.clone(), options, &metrics, shutdown.clone()).unwrap();
-        Self { store, bucket, api, metrics, shutdown, embedded, _dir: dir }
+        let coordination = embedded.coordination();
+        let behind = Behind { store: store.clone(), bucket: bucket.clone(), coordination: Some(coordination.clone()) };
+        let api = Api::new(behind, options, &metrics, shutdown.clone()).unwrap();
+        Self { store, bucket, coordination, api, metrics, shutdown, embedded, _dir: dir }
     }
 
     /// Closes the store under the API.
@@ -79,8 +84,8 @@ impl Bed {
     /// A new API over what is stored, as after a restart.
     pub fn reopen(&mut self) {
         (self.metrics, self.shutdown) = (Metrics::new(), CancellationToken::new());
-        let (store, bucket, shutdown) = (self.store.clone(), self.bucket.clone(), self.shutdown.clone());
-        self.api = Api::new(store, bucket, Options::default(), &self.metrics, shutdown).unwrap();
+        let behind = Behind { store: self.store.clone(), bucket: self.bucket.clone(), coordination: None };
+        self.api = Api::new(behind, Options::default(), &self.metrics, self.shutdown.clone()).unwrap();
     }
 
     pub fn router(&self) -> Router {
@@ -97,6 +102,24 @@ impl Bed {
             request = request.header(*name, *value);
         }
         self.answer(request.body(Body::empty()).unwrap()).await
+    }
+
+    /// As `send`, from this address.
+    pub async fn send_from(&self, address: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = Request::get(path).extension(Peer::at(address.parse().unwrap()));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.answer(request.body(Body::empty()).unwrap()).await
+    }
+
+    /// Sends a body.
+    pub async fn send_body(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.answer(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
     pub async fn answer(&self, request: Request<Body>) -> Answer {

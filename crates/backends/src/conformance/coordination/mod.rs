@@ -31,6 +31,7 @@ macro_rules! coordination_conformance {
             [
                 wanted_cameras_change_all_at_once,
                 a_revision_rises_over_a_removal,
+                names_that_look_like_something_else_are_names,
                 a_camera_changes_only_if_it_is_as_expected,
                 of_changes_at_once_that_expect_the_same_one_is_made,
                 every_beat_is_seen,

@@ -43,6 +43,22 @@ pub async fn a_revision_rises_over_a_removal(bench: &mut impl CoordinationBench)
     assert!(after.revision > before.revision);
 }
 
+pub async fn names_that_look_like_something_else_are_names(bench: &mut impl CoordinationBench) {
+    let backend = bench.backend();
+    let mut names = ["null", "NULL", "true", "select", "a--b", "0x1", "1e5", "7", "wanted_cameras", "detect-00"];
+    for name in names {
+        backend.want_if(&camera(name), Some(name), Expected::Absent).await.unwrap();
+    }
+    names.sort_unstable();
+    let wanted = backend.wanted().await.unwrap();
+    assert_eq!(wanted.iter().map(|wanted| wanted.id.as_str()).collect::<Vec<_>>(), names);
+    assert!(wanted.iter().all(|wanted| wanted.id.as_str() == wanted.spec));
+    for name in names {
+        assert_eq!(backend.want_if(&camera(name), None, Expected::Present).await.unwrap(), Changed::Done(None));
+    }
+    assert_eq!(backend.wanted().await.unwrap(), []);
+}
+
 pub async fn a_camera_changes_only_if_it_is_as_expected(bench: &mut impl CoordinationBench) {
     let (backend, a) = (bench.backend(), camera("a"));
     for expected in [Expected::Present, Expected::Revision(1)] {
