@@ -14,7 +14,7 @@ use detektor_backends::store::{EventFilter, EventStore, FeedPosition, Order};
 use detektor_contract::names::{Queue, Work};
 use detektor_detect::Detect;
 use detektor_dispatcher::{CameraConfig, CameraReport, Dispatcher};
-use detektor_events::{Api, Behind, Tokens, router};
+use detektor_events::{Api, Behind, OpenQueues, Tokens, router};
 use detektor_merge::{Damaged, DeadLetters, EventObjects, InFlight, Merge, MergeConfig};
 use detektor_runtime::http::Server;
 use detektor_runtime::task::Supervisor;
@@ -229,7 +229,9 @@ fn api(
         Listen { address: config.listen, allow_unauthenticated: config.allow_unauthenticated || !tokens.is_empty() };
     let allow_unauthenticated = config.allow_unauthenticated;
     let options = detektor_events::Options { tokens, allow_unauthenticated, ..detektor_events::Options::default() };
-    let behind = Behind { store: data.store(), bucket: data.bucket(), coordination: None };
+    let queues = data.queues();
+    let open: OpenQueues = Arc::new(move || Box::pin(std::future::ready(Ok(Arc::clone(&queues)))));
+    let behind = Behind { store: data.store(), bucket: data.bucket(), coordination: None, queues: Some(open) };
     Ok((Api::new(behind, options, metrics, shutdown.clone())?, listen))
 }
 

@@ -7,7 +7,15 @@ export async function ask(path, params = {}) {
     for (const one of [value].flat()) if (one !== undefined && one !== null && one !== "") query.append(key, one);
   }
   const text = query.toString();
-  const response = await fetch(text ? `${path}?${text}` : path, { headers: { accept: "application/json" } });
+  return answered(await fetch(text ? `${path}?${text}` : path, { headers: { accept: "application/json" } }));
+}
+
+/** Asks for something to be done. Answers and throws as `ask` does. */
+export async function tell(path) {
+  return answered(await fetch(path, { method: "POST", headers: { accept: "application/json" } }));
+}
+
+async function answered(response) {
   if (response.status === 401) {
     location.reload();
     return new Promise(() => {});

@@ -7,6 +7,7 @@ import { Detail } from "./detail.js";
 import { $, h } from "./dom.js";
 import { color, name, time } from "./format.js";
 import { Live } from "./live.js";
+import { Quarantine } from "./quarantine.js";
 
 const PAGE = 48;
 const POLL_MS = 5000;
@@ -29,6 +30,7 @@ const state = {
 
 const cards = new Cards($("events"), open);
 const cameras = new Cameras($("cameras"), $("all"), open);
+const quarantine = new Quarantine($("quarantine"), $("confirm"), document.body.dataset.access === "admin");
 const detail = new Detail($("detail"), {
   step: (id, by) => {
     const ids = listed().map((event) => event.id);
@@ -169,6 +171,7 @@ async function poll() {
         select.value = state.camera;
       }
       select.parentElement.hidden = ids.length < 2 && !state.camera;
+      await quarantine.look();
       $("span").hidden = !views.some((view) => view.clock === "unix");
       if ($("live").dataset.state === "live") banner("");
     } catch (error) {

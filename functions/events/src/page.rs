@@ -40,6 +40,7 @@ const PUBLIC: &[File] = &[
     file!("/page/dom.js", "text/javascript; charset=utf-8", "dom.js"),
     file!("/page/format.js", "text/javascript; charset=utf-8", "format.js"),
     file!("/page/live.js", "text/javascript; charset=utf-8", "live.js"),
+    file!("/page/quarantine.js", "text/javascript; charset=utf-8", "quarantine.js"),
     file!("/page/timeline.js", "text/javascript; charset=utf-8", "timeline.js"),
     file!("/page/app.css", "text/css; charset=utf-8", "app.css"),
     file!("/page/icon.svg", "image/svg+xml", "icon.svg"),

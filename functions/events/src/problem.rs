@@ -6,8 +6,10 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use detektor_backends::bucket::BucketError;
+use detektor_backends::queue::QueueError;
 use detektor_backends::store::StoreError;
 use detektor_contract::{Fault, Faulty};
+use detektor_runtime::replay::ReplayError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -71,6 +73,9 @@ pub enum ApiError {
     /// A change of what is there, without saying which state of it was seen.
     #[error("send the ETag that you have seen as If-Match, so that nobody's change is lost")]
     Unconditional,
+    /// It cannot be done as things are.
+    #[error("{0}")]
+    Conflict(String),
     /// What is there is not what the request expects; its entity tag, if it is there.
     #[error("it is not as you have seen it: read it again")]
     Changed(Option<String>),
@@ -98,6 +103,12 @@ pub enum ApiError {
     /// The bucket failed.
     #[error("the bucket does not answer")]
     Bucket(#[from] BucketError),
+    /// The queue failed.
+    #[error("the queue does not answer")]
+    Queue(#[from] QueueError),
+    /// What failed for good could not be read or queued again.
+    #[error("a server that this needs does not answer")]
+    Replay(#[from] ReplayError),
     /// A mistake of ours.
     #[error("an internal error; the log has more")]
     Internal(String),
@@ -109,6 +120,8 @@ impl Faulty for ApiError {
             Self::Busy(_) | Self::Timeout { .. } | Self::TooMany { .. } => Fault::Transient,
             Self::Store(error) => error.fault(),
             Self::Bucket(error) => error.fault(),
+            Self::Queue(error) => error.fault(),
+            Self::Replay(error) => error.fault(),
             Self::NotFound(_)
             | Self::Method
             | Self::Parameters(_)
@@ -117,6 +130,7 @@ impl Faulty for ApiError {
             | Self::MediaType(_)
             | Self::Unconditional
             | Self::Changed(_)
+            | Self::Conflict(_)
             | Self::Body(_)
             | Self::TooLarge
             | Self::Unauthorized
@@ -163,12 +177,13 @@ impl ApiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unconditional => StatusCode::PRECONDITION_REQUIRED,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::Changed(_) => StatusCode::PRECONDITION_FAILED,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Store(_) | Self::Bucket(_) => match self.fault() {
+            Self::Store(_) | Self::Bucket(_) | Self::Queue(_) | Self::Replay(_) => match self.fault() {
                 Fault::Transient => StatusCode::SERVICE_UNAVAILABLE,
                 Fault::Permanent => StatusCode::INTERNAL_SERVER_ERROR,
             },
@@ -180,6 +195,8 @@ impl ApiError {
         let cause: &dyn std::error::Error = match self {
             Self::Store(error) => error,
             Self::Bucket(error) => error,
+            Self::Queue(error) => error,
+            Self::Replay(error) => error,
             Self::Internal(what) => return tracing::error!(what, "internal error"),
             _ => return,
         };

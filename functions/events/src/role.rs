@@ -1,4 +1,4 @@
-//! The events API as a process of its own: reads the database and the bucket.
+//! The events API as a process of its own: reads the database and the bucket, and queues what is replayed.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -7,14 +7,15 @@ use detektor_backends::secret::SecretFile;
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Form, Mistakes, text};
 use detektor_runtime::http::ConnectionLimits;
-use detektor_runtime::role::{BucketSettings, Configured, Connected, Database, Process, ProcessSettings, Role};
+use detektor_runtime::role::{Broker, BucketSettings, Configured, Connected, Database, Process, ProcessSettings, Role};
 use detektor_runtime::task::BoxError;
 
-use crate::{Api, Behind, Limits, Options, Tokens, router};
+use crate::{Api, Behind, Limits, OpenQueues, Options, Tokens, router};
 
 /// The events role, as it is told to be.
 #[derive(Clone, Debug, Default)]
 pub struct EventsRole {
+    rabbitmq: Broker,
     s3: BucketSettings,
     postgres: Database,
     own: Own,
@@ -31,6 +32,7 @@ struct Own {
 
 impl Settings for EventsRole {
     fn visit(&mut self, visitor: &mut Visitor<'_>) {
+        visitor.section("rabbitmq", &mut self.rabbitmq);
         visitor.section("s3", &mut self.s3);
         visitor.section("postgres", &mut self.postgres);
         visitor.section(Self::SECTION, &mut self.own);
@@ -58,10 +60,20 @@ impl Settings for Own {
     }
 }
 
+impl EventsRole {
+    /// To read needs no broker: who gives no password for it cannot replay.
+    fn can_replay(&self) -> bool {
+        self.rabbitmq.password_file.is_some()
+    }
+}
+
 impl Configured for EventsRole {
     const SECTION: &'static str = "events";
 
     fn mistakes(&self, mistakes: &mut Mistakes) {
+        if self.can_replay() {
+            self.rabbitmq.mistakes(mistakes);
+        }
         self.s3.mistakes(mistakes);
         self.postgres.mistakes(mistakes);
         let process = self.process();
@@ -90,7 +102,9 @@ impl Role for EventsRole {
         let allow_unauthenticated = self.own.process.allow_unauthenticated;
         let options = Options { tokens, allow_unauthenticated, limits: self.own.limits, ..Options::default() };
         let Connected { store, coordination } = self.postgres.connect(process).await?;
-        let behind = Behind { store, bucket: self.s3.open(process).await?, coordination: Some(coordination) };
+        let queues: Option<OpenQueues> = self.can_replay().then(|| self.rabbitmq.opener(process));
+        let bucket = self.s3.open(process).await?;
+        let behind = Behind { store, bucket, coordination: Some(coordination), queues };
         let api = Api::new(behind, options, &process.metrics, process.shutdown())?;
         let wary = api.clone();
         process.wary().show_only(move |parts| wary.admits(parts));

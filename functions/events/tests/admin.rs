@@ -187,7 +187,7 @@ async fn a_name_steers_nothing() {
 #[tokio::test]
 async fn where_the_configuration_names_the_cameras_there_is_nothing_to_change() {
     let bed = Bed::new().await;
-    let behind = Behind { store: bed.store.clone(), bucket: bed.bucket.clone(), coordination: None };
+    let behind = Behind { store: bed.store.clone(), bucket: bed.bucket.clone(), coordination: None, queues: None };
     let api = Api::new(behind, Options::default(), &Metrics::new(), bed.shutdown.clone()).unwrap();
     let request = axum::http::Request::get("/v1/admin/cameras").body(axum::body::Body::empty()).unwrap();
     let response = router(api).oneshot(request).await.unwrap();

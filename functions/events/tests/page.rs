@@ -5,6 +5,7 @@ mod common;
 
 use common::Bed;
 use common::browser::{Browser, DESKTOP, PHONE, Served};
+use common::quarantine::{porch, queued};
 use common::scene::{Scene, object};
 use common::seed::{driveway, served};
 use serde_json::{Value, json};
@@ -236,5 +237,70 @@ async fn a_token_is_asked_for_once() {
     browser.value(&submit("look")).await;
     browser.wait("document.querySelectorAll('.card').length === 1").await;
     browser.wait("document.querySelector('#live').dataset.state === 'live'").await;
+    served.end().await;
+}
+
+async fn log_in(browser: &mut Browser, address: &str, token: &str) {
+    browser.open(address).await;
+    browser.wait("document.querySelector('form[action=\"/login\"] input')").await;
+    let submit =
+        format!("document.querySelector('#token').value = '{token}'; document.querySelector('form button').click()");
+    browser.value(&submit).await;
+    browser.wait("document.querySelectorAll('#quarantine li').length === 2").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_failed_for_good_is_tried_again_after_a_question() {
+    let bed = Bed::with_tokens("look", "rule").await;
+    driveway(&bed).await;
+    let (mut scene, jobs) = porch(&bed).await;
+    let served = Served::new(bed).await;
+    let mut reader = Browser::start(PHONE).await;
+    log_in(&mut reader, &served.address, "look").await;
+    assert_eq!(texts(&mut reader, "#quarantine button").await, Vec::<String>::new(), "to read is not to change");
+    drop(reader);
+
+    let mut browser = Browser::start(DESKTOP).await;
+    log_in(&mut browser, &served.address, "rule").await;
+    assert_eq!(texts(&mut browser, "#quarantine .count").await, ["2"]);
+    let told = texts(&mut browser, "#quarantine li").await.join("\n");
+    assert!(
+        told.contains("porch") && told.contains("30 frames, tried 5 times") && told.contains("ran out of memory"),
+        "{told}"
+    );
+    browser.value("document.querySelector('#quarantine').scrollIntoView({ block: 'center' })").await;
+    browser.picture("quarantine-dark.png").await;
+
+    // Whoever thinks better of it changes nothing.
+    click(&mut browser, "#quarantine li button").await;
+    browser.wait("document.querySelector('#confirm').open").await;
+    browser.picture("confirm-dark.png").await;
+    browser.key("Escape").await;
+    browser.wait("!document.querySelector('#confirm').open").await;
+    assert_eq!(queued(&served.bed).await, 0);
+
+    browser.color_scheme("light").await;
+    click(&mut browser, "#quarantine li button").await;
+    browser.wait("document.querySelector('#confirm').open").await;
+    browser.picture("confirm-light.png").await;
+    browser.key("Enter").await;
+    browser.wait("document.querySelector('#quarantine li .badge')?.innerText === 'Queued again'").await;
+    assert_eq!(queued(&served.bed).await, 1);
+    // The other one's job is gone.
+    click(&mut browser, "#quarantine li button").await;
+    browser.wait("document.querySelector('#confirm').open").await;
+    browser.key("Enter").await;
+    browser.wait("document.querySelector('#quarantine li .error')?.innerText.includes('cannot be replayed')").await;
+    browser.picture("quarantine-light.png").await;
+
+    // Its result comes: it is no longer here.
+    let again = scene.succeeds(&jobs[0]);
+    let mut tx = served.bed.store.begin_merge(std::slice::from_ref(&scene.camera)).await.unwrap();
+    tx.put(&again).await.unwrap();
+    tx.commit().await.unwrap();
+    browser.wait("document.querySelectorAll('#quarantine li').length === 1").await;
+    let complaints: Vec<&String> =
+        browser.complaints.iter().filter(|text| !text.contains("401") && !text.contains("409")).collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
     served.end().await;
 }

@@ -9,11 +9,12 @@ use detektor_backends::bucket::Bucket;
 use detektor_backends::coordination::Coordination;
 use detektor_backends::notify::{Exchange, ExchangeOptions, Notifying, Sink, Source, Webhook, WebhookOptions};
 use detektor_backends::postgres::{Postgres, PostgresOptions};
-use detektor_backends::queue::Queues;
+use detektor_backends::queue::{QueueError, Queues};
 use detektor_backends::rabbitmq::{RabbitMq, RabbitOptions};
 use detektor_backends::s3::{Credentials, DEFAULT_REGION, S3Bucket, S3Options};
 use detektor_backends::store::EventStore;
 use detektor_contract::names::{DEFAULT_PARTITIONS, Queue, Work};
+use futures::future::BoxFuture;
 
 use super::{Configured, Process};
 use crate::fields::settings::{Settings, Visitor};
@@ -137,6 +138,21 @@ impl Broker {
     pub async fn connect(&self, process: &Process) -> Result<Arc<dyn Queues>, BoxError> {
         let queues = process.patiently("rabbitmq", || RabbitMq::connect(self.options())).await?;
         Ok(AroundQueues::new(Arc::new(queues), process.breaker("rabbitmq")))
+    }
+
+    /// What connects when it is called: for a role that does nearly all of its work without the broker.
+    pub fn opener(
+        &self,
+        process: &Process,
+    ) -> Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Queues>, QueueError>> + Send + Sync> {
+        let (options, breaker) = (self.options(), process.breaker("rabbitmq"));
+        Arc::new(move || {
+            let (options, breaker) = (options.clone(), Arc::clone(&breaker));
+            Box::pin(async move {
+                let queues: Arc<dyn Queues> = AroundQueues::new(Arc::new(RabbitMq::connect(options).await?), breaker);
+                Ok(queues)
+            })
+        })
     }
 }
 

@@ -5,6 +5,7 @@ mod cameras;
 mod clip;
 mod events;
 mod openapi;
+mod quarantine;
 mod snapshot;
 mod stream;
 
@@ -18,10 +19,13 @@ use axum::middleware;
 use axum::routing::{get, post};
 use detektor_backends::bucket::Bucket;
 use detektor_backends::coordination::Coordination;
+use detektor_backends::queue::{QueueError, Queues};
 use detektor_backends::store::{EventStore, StoreError};
 use detektor_runtime::http::Check;
 use detektor_runtime::metrics::{Metrics as Registry, MetricsError};
-use tokio::sync::Semaphore;
+use detektor_runtime::replay::Quarantine;
+use futures::future::BoxFuture;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{self, Tokens};
@@ -32,6 +36,8 @@ use crate::{guard, page};
 
 /// Clips laid out at a time; further ones wait.
 const CLIPS: usize = 4;
+/// How long the queues may take to open.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
 /// How often readiness is looked at, and how long that may take.
 const READY_EVERY: Duration = Duration::from_secs(2);
 const READY_WITHIN: Duration = Duration::from_secs(5);
@@ -47,6 +53,8 @@ struct Shared {
     shutdown: CancellationToken,
     gate: Gate,
     clips: Semaphore,
+    quarantine: Quarantine,
+    queues: OnceCell<Arc<dyn Queues>>,
 }
 
 /// What the API stands before.
@@ -58,7 +66,12 @@ pub struct Behind {
     pub bucket: Arc<dyn Bucket>,
     /// Which cameras are wanted; none where the configuration alone says so.
     pub coordination: Option<Arc<dyn Coordination>>,
+    /// Where replayed segments go; none where nothing can be replayed.
+    pub queues: Option<OpenQueues>,
 }
+
+/// Opens the queues. Asked when the first segment is replayed: to read, nobody needs them.
+pub type OpenQueues = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Queues>, QueueError>> + Send + Sync>;
 
 /// Who is answered, and how.
 #[derive(Clone, Debug)]
@@ -100,7 +113,9 @@ impl Api {
         let routes: Vec<&str> = ROUTES.iter().copied().chain(page::paths()).collect();
         let metrics = Metrics::new(registry, &routes)?;
         let (gate, clips) = (Gate::new(options.limits), Semaphore::new(CLIPS));
-        Ok(Self(Arc::new(Shared { behind, options, metrics, shutdown, gate, clips })))
+        let quarantine = Quarantine::new(Arc::clone(&behind.store), Arc::clone(&behind.bucket));
+        let queues = OnceCell::new();
+        Ok(Self(Arc::new(Shared { behind, options, metrics, shutdown, gate, clips, quarantine, queues })))
     }
 
     /// Whether a request for what is served beside the API, such as numbers, may be answered: it shows a token, if one is
@@ -142,6 +157,20 @@ impl Api {
         self.0.behind.coordination.as_ref()
     }
 
+    pub(crate) fn quarantine(&self) -> &Quarantine {
+        &self.0.quarantine
+    }
+
+    /// The queues, opened if they are not yet.
+    pub(crate) async fn queues(&self) -> Result<Arc<dyn Queues>, ApiError> {
+        let Some(open) = &self.0.behind.queues else {
+            return Err(ApiError::Conflict("this process was not told of a queue: replay by command".to_owned()));
+        };
+        let queues = async { Ok::<_, ApiError>(Arc::clone(self.0.queues.get_or_try_init(open.as_ref()).await?)) };
+        let away = ApiError::Timeout { seconds: OPEN_WITHIN.as_secs() };
+        tokio::time::timeout(OPEN_WITHIN, queues).await.unwrap_or(Err(away))
+    }
+
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.0.options.tokens
     }
@@ -173,7 +202,7 @@ impl Api {
 }
 
 /// The paths below, as metrics call them.
-const ROUTES: [&str; 15] = [
+const ROUTES: [&str; 17] = [
     "/v1/openapi.json",
     "/v1/cameras",
     "/v1/cameras/{id}",
@@ -185,6 +214,8 @@ const ROUTES: [&str; 15] = [
     "/v1/events/{id}",
     "/v1/events/{id}/snapshot",
     "/v1/events/{id}/clip",
+    "/v1/quarantine",
+    "/v1/quarantine/{camera}/{epoch}/{sequence}/replay",
     "/v1/admin/cameras",
     "/v1/admin/cameras/{id}",
     "/login",
@@ -205,6 +236,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/events/{id}", get(events::one))
         .route("/v1/events/{id}/snapshot", get(snapshot::snapshot))
         .route("/v1/events/{id}/clip", get(clip::clip))
+        .route("/v1/quarantine", get(quarantine::list))
+        .route("/v1/quarantine/{camera}/{epoch}/{sequence}/replay", post(quarantine::replay))
         .route("/v1/admin/cameras", get(admin::list))
         .route("/v1/admin/cameras/{id}", get(admin::one).put(admin::put).delete(admin::remove))
         .route("/login", post(auth::login))

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use utoipa::OpenApi;
 
-use crate::api::{Api, admin, cameras, clip, events, snapshot, stream};
+use crate::api::{Api, admin, cameras, clip, events, quarantine, snapshot, stream};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -17,9 +17,10 @@ use crate::api::{Api, admin, cameras, clip, events, snapshot, stream};
     paths(
         cameras::list, cameras::one, cameras::ledger, cameras::detections, cameras::timeline,
         events::list, events::one, stream::stream, snapshot::snapshot, clip::clip,
+        quarantine::list, quarantine::replay,
         admin::list, admin::one, admin::put, admin::remove,
     ),
-    tags((name = "cameras"), (name = "events"), (name = "admin", description = "Needs the admin token.")),
+    tags((name = "cameras"), (name = "events"), (name = "quarantine"), (name = "admin", description = "Needs the admin token.")),
     modifiers(&Tokens),
     security((), ("bearer" = [])),
 )]

@@ -3,6 +3,7 @@
 
 pub mod browser;
 pub mod footage;
+pub mod quarantine;
 pub mod scene;
 pub mod seed;
 
@@ -15,10 +16,11 @@ use bytes::Bytes;
 use detektor_backends::bucket::Bucket;
 use detektor_backends::coordination::Coordination;
 use detektor_backends::embedded::{self, Embedded};
+use detektor_backends::queue::Queues;
 use detektor_backends::store::{CameraUpdate, EventStore};
 use detektor_contract::fold::{CameraFold, Seams};
 use detektor_contract::{CameraId, Outcome};
-use detektor_events::{Api, Behind, Options, Tokens, router};
+use detektor_events::{Api, Behind, OpenQueues, Options, Tokens, router};
 use detektor_runtime::http::Peer;
 use detektor_runtime::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +31,7 @@ pub struct Bed {
     pub store: Arc<dyn EventStore>,
     pub bucket: Arc<dyn Bucket>,
     pub coordination: Arc<dyn Coordination>,
+    pub queues: Arc<dyn Queues>,
     pub api: Api,
     pub metrics: Metrics,
     pub shutdown: CancellationToken,
@@ -69,9 +72,15 @@ impl Bed {
         let (store, bucket) = (embedded.store(), embedded.bucket());
         let (metrics, shutdown) = (Metrics::new(), CancellationToken::new());
         let coordination = embedded.coordination();
-        let behind = Behind { store: store.clone(), bucket: bucket.clone(), coordination: Some(coordination.clone()) };
+        let queues = embedded.queues();
+        let behind = Behind {
+            store: store.clone(),
+            bucket: bucket.clone(),
+            coordination: Some(coordination.clone()),
+            queues: Some(opened(&queues)),
+        };
         let api = Api::new(behind, options, &metrics, shutdown.clone()).unwrap();
-        Self { store, bucket, coordination, api, metrics, shutdown, embedded, _dir: dir }
+        Self { store, bucket, coordination, queues, api, metrics, shutdown, embedded, _dir: dir }
     }
 
     /// Closes the store under the API.
@@ -84,7 +93,8 @@ impl Bed {
     /// A new API over what is stored, as after a restart.
     pub fn reopen(&mut self) {
         (self.metrics, self.shutdown) = (Metrics::new(), CancellationToken::new());
-        let behind = Behind { store: self.store.clone(), bucket: self.bucket.clone(), coordination: None };
+        let behind =
+            Behind { store: self.store.clone(), bucket: self.bucket.clone(), coordination: None, queues: None };
         self.api = Api::new(behind, Options::default(), &self.metrics, self.shutdown.clone()).unwrap();
     }
 
@@ -132,6 +142,12 @@ impl Bed {
     pub async fn settle(&self, camera: &CameraId, outcomes: &[Outcome]) {
         settle(self.store.as_ref(), camera, outcomes).await;
     }
+}
+
+/// Queues that are open already.
+pub fn opened(queues: &Arc<dyn Queues>) -> OpenQueues {
+    let queues = queues.clone();
+    Arc::new(move || Box::pin(std::future::ready(Ok(queues.clone()))))
 }
 
 /// See [`Bed::settle`].

@@ -1,10 +1,11 @@
 //! What a camera saw, second by second, as outcomes.
 
+use bytes::Bytes;
 use detektor_contract::{Box2, Score, Seam};
 use detektor_contract::{
-    CameraId, Clock, Detection, Digest, EndReason, EngineId, Epoch, EventRules, Failed, Fate, Frame, GapCause,
-    KeptVideo, Marker, ObjectKey, Outcome, OutcomeBody, SegmentId, SegmentResult, Skipped, SnapshotRef, Span, TimeUs,
-    Tombstone,
+    CameraId, Clock, Codec, DetectPolicy, Detection, Digest, EndReason, EngineId, Epoch, EventRules, Failed, Fate,
+    Frame, GapCause, KeptVideo, Marker, MediaInfo, ObjectKey, Outcome, OutcomeBody, Payload, SegmentId, SegmentJob,
+    SegmentResult, Skipped, SnapshotRef, Span, TimeUs, Tombstone,
 };
 
 /// Frames a second.
@@ -139,6 +140,45 @@ impl Scene {
         let span = self.span(RATE, 1);
         let error = "the decoder gave nothing".to_owned();
         self.push(OutcomeBody::Tombstone(Tombstone { span, seam: None, error, attempts: 5, quarantine: None }));
+    }
+
+    /// As `poison`, with the job kept: returned as it was queued.
+    pub fn kept_poison(&mut self, error: &str) -> SegmentJob {
+        let (id, span) = (self.next(), self.span(RATE, 1));
+        let quarantine = Some(ObjectKey::quarantine(&id, 0));
+        let error = error.to_owned();
+        self.push(OutcomeBody::Tombstone(Tombstone { span, seam: None, error, attempts: 5, quarantine }));
+        let media = MediaInfo {
+            codec: Codec::H264,
+            width: 640,
+            height: 480,
+            time_scale: 90_000,
+            init: Digest::of(b"init"),
+            samples: RATE,
+            pre_roll: 0,
+            post_roll: None,
+            hidden: Vec::new(),
+        };
+        SegmentJob {
+            id,
+            generation: 0,
+            span,
+            seam: None,
+            media,
+            payload: Payload::Inline { init_bytes: 4, video: Bytes::from_static(b"initmedia") },
+            policy: DetectPolicy::default(),
+            rules: EventRules::default(),
+        }
+    }
+
+    /// What comes of a replay of this job: nothing moved in it.
+    pub fn succeeds(&mut self, job: &SegmentJob) -> Outcome {
+        let before = (self.sequence, self.frames, self.now);
+        (self.sequence, self.frames, self.now) = (job.id.sequence, job.span.first_frame, job.span.start);
+        self.quiet(1);
+        (self.sequence, self.frames, self.now) = before;
+        let outcome = self.outcomes.pop().unwrap();
+        Outcome { generation: job.generation + 1, ..outcome }
     }
 
     /// Frames before the first key frame.
