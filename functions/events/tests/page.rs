@@ -283,6 +283,8 @@ async fn what_failed_for_good_is_tried_again_after_a_question() {
     click(&mut browser, "#quarantine li button").await;
     browser.wait("document.querySelector('#confirm').open").await;
     browser.picture("confirm-light.png").await;
+    let height = browser.value("document.querySelector('#confirm').getBoundingClientRect().height").await;
+    assert!(height.as_f64().unwrap() < 300.0, "no taller than its question: {height}");
     browser.key("Enter").await;
     browser.wait("document.querySelector('#quarantine li .badge')?.innerText === 'Queued again'").await;
     assert_eq!(queued(&served.bed).await, 1);
