@@ -20,7 +20,7 @@ pub mod role;
 pub mod views;
 mod walk;
 
-pub use api::{Api, Behind, OpenQueues, Options, router};
+pub use api::{Api, Behind, Options, router};
 pub use auth::{Access, Tokens};
 pub use limits::{Excess, Limits};
 pub use problem::{ApiError, Mistake, Problem};

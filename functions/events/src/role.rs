@@ -7,10 +7,12 @@ use detektor_backends::secret::SecretFile;
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Form, Mistakes, text};
 use detektor_runtime::http::ConnectionLimits;
-use detektor_runtime::role::{Broker, BucketSettings, Configured, Connected, Database, Process, ProcessSettings, Role};
+use detektor_runtime::role::{
+    Broker, BucketSettings, Configured, Connected, Database, OpenQueues, Process, ProcessSettings, Role,
+};
 use detektor_runtime::task::BoxError;
 
-use crate::{Api, Behind, Limits, OpenQueues, Options, Tokens, router};
+use crate::{Api, Behind, Limits, Options, Tokens, router};
 
 /// The events role, as it is told to be.
 #[derive(Clone, Debug, Default)]

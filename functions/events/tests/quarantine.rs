@@ -13,8 +13,9 @@ use detektor_backends::queue::QueueError;
 use detektor_contract::SegmentJob;
 use detektor_contract::names::{Queue, Work};
 use detektor_contract::wire::decode_job;
-use detektor_events::{Api, Behind, OpenQueues, Options, router};
+use detektor_events::{Api, Behind, Options, router};
 use detektor_runtime::metrics::Metrics;
+use detektor_runtime::role::OpenQueues;
 use tower::ServiceExt;
 
 #[tokio::test]

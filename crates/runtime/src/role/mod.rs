@@ -23,7 +23,7 @@ use crate::telemetry::{self, LogFormat, chain};
 pub use args::{Origin, Told};
 pub use made::until_made;
 pub use process::{Process, ProcessSettings};
-pub use servers::{Broker, BucketSettings, Connected, Database, Servers};
+pub use servers::{Broker, BucketSettings, Connected, Database, OpenQueues, Servers};
 
 /// The sections of a configuration file. One file may serve all roles: each leaves alone what is not its own.
 const SECTIONS: [&str; 8] = ["rabbitmq", "s3", "postgres", "dispatcher", "detect", "merge", "events", "balancer"];

@@ -44,6 +44,9 @@ fn file(path: Option<&PathBuf>) -> PathBuf {
     path.cloned().unwrap_or_default()
 }
 
+/// Opens the queues when it is called: to read events, nobody needs them.
+pub type OpenQueues = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Queues>, QueueError>> + Send + Sync>;
+
 /// RabbitMQ.
 #[derive(Clone, Debug)]
 pub struct Broker {
@@ -141,10 +144,7 @@ impl Broker {
     }
 
     /// What connects when it is called: for a role that does nearly all of its work without the broker.
-    pub fn opener(
-        &self,
-        process: &Process,
-    ) -> Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Queues>, QueueError>> + Send + Sync> {
+    pub fn opener(&self, process: &Process) -> OpenQueues {
         let (options, breaker) = (self.options(), process.breaker("rabbitmq"));
         Arc::new(move || {
             let (options, breaker) = (options.clone(), Arc::clone(&breaker));

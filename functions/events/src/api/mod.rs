@@ -19,12 +19,12 @@ use axum::middleware;
 use axum::routing::{get, post};
 use detektor_backends::bucket::Bucket;
 use detektor_backends::coordination::Coordination;
-use detektor_backends::queue::{QueueError, Queues};
+use detektor_backends::queue::Queues;
 use detektor_backends::store::{EventStore, StoreError};
 use detektor_runtime::http::Check;
 use detektor_runtime::metrics::{Metrics as Registry, MetricsError};
 use detektor_runtime::replay::Quarantine;
-use futures::future::BoxFuture;
+use detektor_runtime::role::OpenQueues;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -66,12 +66,9 @@ pub struct Behind {
     pub bucket: Arc<dyn Bucket>,
     /// Which cameras are wanted; none where the configuration alone says so.
     pub coordination: Option<Arc<dyn Coordination>>,
-    /// Where replayed segments go; none where nothing can be replayed.
+    /// Opens the queues that replayed segments go to, at the first one; none where nothing can be replayed.
     pub queues: Option<OpenQueues>,
 }
-
-/// Opens the queues. Asked when the first segment is replayed: to read, nobody needs them.
-pub type OpenQueues = Arc<dyn Fn() -> BoxFuture<'static, Result<Arc<dyn Queues>, QueueError>> + Send + Sync>;
 
 /// Who is answered, and how.
 #[derive(Clone, Debug)]

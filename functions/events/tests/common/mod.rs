@@ -20,9 +20,10 @@ use detektor_backends::queue::Queues;
 use detektor_backends::store::{CameraUpdate, EventStore};
 use detektor_contract::fold::{CameraFold, Seams};
 use detektor_contract::{CameraId, Outcome};
-use detektor_events::{Api, Behind, OpenQueues, Options, Tokens, router};
+use detektor_events::{Api, Behind, Options, Tokens, router};
 use detektor_runtime::http::Peer;
 use detektor_runtime::metrics::Metrics;
+use detektor_runtime::role::OpenQueues;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
