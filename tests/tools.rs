@@ -53,3 +53,36 @@ fn doctor_leaves_nothing_behind() {
     assert!(!String::from_utf8_lossy(&output.stdout).contains("FAIL"), "{output:?}");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_prune_says_what_goes_and_the_ledger_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    tool(&["replay"], dir.path());
+    let end = r#"{"id":{"camera":"gate","epoch":1,"sequence":0},"generation":0,"body":{"kind":"marker","marker":"end_of_epoch","frames":0,"at":0,"reason":"stopped"}}"#;
+    let log = dir.path().join("bucket/log/aa");
+    std::fs::create_dir_all(&log).unwrap();
+    std::fs::write(log.join("aa.json"), end).unwrap();
+    let prune = |arguments: &[&str]| {
+        let output = detektor(&["prune"]).args(arguments).arg("--data-dir").arg(dir.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap(), said(&output))
+    };
+    let all = ["--all", "--camera", "gate", "--json"];
+    let (code, _, why) = prune(&all);
+    assert!(code == Some(1) && why.contains("detektor reindex"), "{why}");
+    tool(&["reindex"], dir.path());
+    let ledger = tool(&["ledger", "--json"], dir.path()).stdout;
+    let rows = |stdout: &str| serde_json::from_str::<serde_json::Value>(stdout).unwrap()["rows"]["outcomes"].as_u64();
+    let (code, dry, _) = prune(&["--all", "--camera", "gate", "--dry-run", "--json"]);
+    assert_eq!((code, rows(&dry)), (Some(0), Some(1)), "{dry}");
+    let (_, young, _) = prune(&["--older-than", "30d"]);
+    assert!(young.contains("removed: 0 outcomes"), "{young}");
+    let (_, done, _) = prune(&all);
+    assert_eq!(rows(&done), Some(1), "{done}");
+    assert_eq!(rows(&prune(&all).1), Some(0));
+    assert_eq!(tool(&["ledger", "--json"], dir.path()).stdout, ledger);
+    let (code, _, why) = prune(&["--all", "--camera", "nobody"]);
+    assert!(code == Some(1) && why.contains("no camera nobody"), "{why}");
+    for wrong in [&["--all"][..], &[], &["--older-than", "3"], &["--older-than", "30d", "--all", "--camera", "gate"]] {
+        assert_eq!(prune(wrong).0, Some(2), "{wrong:?}");
+    }
+}
