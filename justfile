@@ -102,6 +102,14 @@ bench *args: build
     cargo build --release -p detektor-dispatcher --example slice
     ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" scripts/bench/bench.py {{ target }}/release {{ args }}
 
+# What it costs to be many processes: overhead against one, latency by stage, cost per camera. `--only PART` for some.
+bench-distributed *args: build _servers
+    ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" scripts/bench/distributed.py {{ detektor }} --footage samples/driveway.mov {{ args }}
+
+# Our way through RabbitMQ against a bare pipelined lapin loop. Takes messages and their bytes.
+bench-broker *args: _servers
+    cargo run --release -p detektor-backends --features test-support --example broker_path -- {{ args }}
+
 # What slicing costs against `ffmpeg -c copy -f segment`.
 bench-slicing *args:
     scripts/setup/packages test
