@@ -39,11 +39,16 @@ class World:
         self.stack = Stack(options.detektor, self.servers, work, counts, flags=flags)
         self.stack.start()
 
-    def stop(self):
-        failed = self.stack.stop()
-        self.servers.stop()
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        try:
+            failed = self.stack.stop()
+        finally:
+            self.servers.stop()
         if failed:
-            raise SystemExit(f"not ended well: {failed}; see {self.work}")
+            raise SystemExit(f"not ended well: {failed}")
 
     def cameras(self, footage, **how):
         """Wants a camera on each of these files, and no others; answers their names, which nobody had before."""
@@ -57,14 +62,15 @@ class World:
         wanted = set(names)
         return [camera for camera in self.stack.api.cameras() if camera["id"] in wanted]
 
-    def until_done(self, names, patience_s=1800):
-        """Until their files are through and accounted for; answers the CPU seconds of roles and servers then."""
+    def until_done(self, names, captured, patience_s=1800):
+        """Until so many frames of their files are accounted for; answers the CPU seconds of roles and servers then."""
         begun = time.monotonic()
         while True:
             time.sleep(0.5)
             used = self.used()
             cameras = self.seen(names)
-            if len(cameras) == len(names) and all(c["state"] == "ended" and c["closes"] for c in cameras):
+            closed = all(camera["state"] == "ended" and camera["closes"] for camera in cameras)
+            if closed and sum(camera["captured"] for camera in cameras) == captured:
                 return used
             if time.monotonic() - begun > patience_s:
                 raise SystemExit(f"not done after {patience_s} s: {json.dumps(cameras)[:2000]}")
@@ -104,12 +110,12 @@ def overhead(options, work, goal):
         ffmpeg("-ss", 10, "-i", options.footage, "-t", seconds, "-c", "copy", "-an", pieces[name])
     flags = {"detect": [f"--engine={options.engine}", "--workers=1"]}
     counts = {"balancer": 1, "dispatcher": 1, "detect": 2, "merge": 1, "events": 1}
-    world = World(options, work, counts, flags)
+    rounds = []
 
-    def spread(piece):
+    def spread(world, piece, captured):
         before = world.used()
         names = world.cameras([piece] * options.cameras, loop=1)
-        used = since(before, world.until_done(names))
+        used = since(before, world.until_done(names, captured))
         return used, sum(ledger["segments"] for ledger in ledgers(world, names))
 
     def alone(piece):
@@ -120,23 +126,22 @@ def overhead(options, work, goal):
         call = [options.detektor, "run", f"--config={config}", f"--data-dir={work / f'one-{overhead.runs}'}"]
         call += ["--listen=127.0.0.1:0", "--workers=2", f"--engine={options.engine}", "--until-done", "--json"]
         seconds, summary = cpu(call, stderr=subprocess.DEVNULL)
-        return seconds, json.loads(summary)
+        return seconds, sum(ledger["captured"] for ledger in json.loads(summary)["cameras"].values())
 
-    rounds = []
-    for number in range(options.rounds):
-        far, far_segments = spread(pieces["long"])
-        near, near_segments = spread(pieces["short"])
-        one, _ = alone(pieces["long"])
-        little, _ = alone(pieces["short"])
-        segments = far_segments - near_segments
-        used = {name: 1000 * (far[name] - near[name]) / segments for name in far}
-        whole, alone_ms = world.ours(used), 1000 * (one - little) / segments
-        rounds.append({
-            "segments": segments, "stack_ms": round(whole, 2), "one_process_ms": round(alone_ms, 2),
-            "overhead": round(whole / alone_ms - 1, 4), "by_part_ms": rounded(used),
-        })
-        print(f"   round {number}: {json.dumps(rounds[-1])}", file=sys.stderr)
-    world.stop()
+    with World(options, work, counts, flags) as world:
+        for number in range(options.rounds):
+            one, most = alone(pieces["long"])
+            little, few = alone(pieces["short"])
+            far, far_segments = spread(world, pieces["long"], most)
+            near, near_segments = spread(world, pieces["short"], few)
+            segments = far_segments - near_segments
+            used = {name: 1000 * (far[name] - near[name]) / segments for name in far}
+            whole, alone_ms = world.ours(used), 1000 * (one - little) / segments
+            rounds.append({
+                "segments": segments, "stack_ms": round(whole, 2), "one_process_ms": round(alone_ms, 2),
+                "overhead": round(whole / alone_ms - 1, 4), "by_part_ms": rounded(used),
+            })
+            print(f"   round {number}: {json.dumps(rounds[-1])}", file=sys.stderr)
     result = statistics.median(row["overhead"] for row in rounds)
     goal("overhead of being distributed (we aim for 0.03)", result, "<=", 0.1)
     return {"overhead": result, "engine": options.engine, "cameras": options.cameras, "rounds": rounds}
@@ -164,10 +169,10 @@ def spread_footage(options, work, count, seconds, *encoder):
     return files
 
 
-def capacity(world, files, goal_count):
+def capacity(world, files, cameras, detect):
     """Segments a second when there is more to do than can be done."""
-    footage = [files[number % len(files)] for number in range(goal_count)]
-    names = world.cameras(footage, loop="forever")
+    footage = [files[number % len(files)] for number in range(cameras)]
+    world.cameras(footage, loop="forever", detect=detect)
     time.sleep(10)
     counts = [sum(histograms_count(world)), 0]
     begun = time.monotonic()
@@ -191,6 +196,37 @@ def drained(world):
         quiet = quiet + 1 if world.stack.is_quiet() else 0
 
 
+def watched(options, world, files, kind, detect, goal):
+    """One stack's latency by share of what it can do."""
+    most = capacity(world, files, 16, detect)
+    rows = {"capacity_segments_per_s": round(most, 1)}
+    for share in (0.25, 0.5, 0.75):
+        count = max(1, round(most * share))
+        footage = [files[number % len(files)] for number in range(count)]
+        world.cameras(footage, loop="forever", real_time=True, detect=detect)
+        time.sleep(15 + count / 20)
+        before, used = world.histograms(), world.used()
+        begun = time.monotonic()
+        time.sleep(options.watch)
+        found = histogram.between(before, world.histograms())
+        busy = sum(since(used, world.used()).values()) / (time.monotonic() - begun)
+        stages = {
+            stage: histogram.summary(found["detektor_merge_stage_seconds", (("stage", stage),)], 0.05)
+            for stage in STAGES
+        }
+        whole = histogram.summary(found["detektor_merge_closed_to_merged_seconds", ()], 0.2)
+        captured = histogram.summary(found["detektor_merge_captured_to_merged_seconds", ()], 0.2)
+        row = {"cameras": count, "cores_busy": round(busy, 2), "whole": whole, "from_last_frame": captured, **stages}
+        rows[f"{share:.0%}"] = row
+        print(f"   {kind}, {share:.0%}: {json.dumps(row)}", file=sys.stderr)
+        world.stack.apply([], world.work)
+        drained(world)
+        if share == 0.5:
+            goal(f"{kind}: p99 without decode and inference at 50 %, ms", stages["handling"].get("p99_ms"), "<=", 50)
+            goal(f"{kind}: p99 at 50 %, ms", whole.get("p99_ms"), "<=", 200)
+    return rows
+
+
 def latency(options, work, goal):
     """From a segment closed to its events readable, by stage, at a quarter, a half and three quarters of what it can do."""
     result = {}
@@ -208,36 +244,8 @@ def latency(options, work, goal):
         here.chmod(0o711)
         files = spread_footage(options, here, 16, 20, *encoder)
         counts = {"balancer": 1, "dispatcher": 1, "detect": 2, "merge": 1, "events": 1}
-        world = World(options, here, counts, {"detect": [*engine, "--workers=1"]})
-        most = capacity(world, files, 16)
-        rows = {"capacity_segments_per_s": round(most, 1)}
-        for share in (0.25, 0.5, 0.75):
-            count = max(1, round(most * share))
-            footage = [files[number % len(files)] for number in range(count)]
-            world.cameras(footage, loop="forever", real_time=True, detect=detect)
-            time.sleep(15)
-            before, used = world.histograms(), world.used()
-            begun = time.monotonic()
-            time.sleep(options.watch)
-            found = histogram.between(before, world.histograms())
-            busy = sum(since(used, world.used()).values()) / (time.monotonic() - begun)
-            stages = {
-                stage: histogram.summary(found["detektor_merge_stage_seconds", (("stage", stage),)], 0.05)
-                for stage in STAGES
-            }
-            whole = histogram.summary(found["detektor_merge_closed_to_merged_seconds", ()], 0.2)
-            captured = histogram.summary(found["detektor_merge_captured_to_merged_seconds", ()], 0.2)
-            rows[f"{share:.0%}"] = {
-                "cameras": count, "cores_busy": round(busy, 2), "whole": whole, "from_last_frame": captured, **stages,
-            }
-            print(f"   {kind}, {share:.0%}: {json.dumps(rows[f'{share:.0%}'])}", file=sys.stderr)
-            world.stack.apply([], here)
-            drained(world)
-            if share == 0.5:
-                goal(f"{kind}: p99 without decode and inference at 50 %, ms", stages["handling"]["p99_ms"], "<=", 50)
-                goal(f"{kind}: p99 at 50 %, ms", whole["p99_ms"], "<=", 200)
-        world.stop()
-        result[kind] = rows
+        with World(options, here, counts, {"detect": [*engine, "--workers=1"]}) as world:
+            result[kind] = watched(options, world, files, kind, detect, goal)
     return result
 
 
@@ -267,7 +275,15 @@ def cost(options, work, goal):
     )
     flags = {"detect": ["--engine=ort", f"--model={HERE / 'blank.toml'}", "--workers=1"]}
     counts = {"balancer": 1, "dispatcher": options.dispatchers, "detect": 2, "merge": 2, "events": 1}
-    world = World(options, work, counts, flags)
+    with World(options, work, counts, flags) as world:
+        result = costs(options, world, small)
+    each = [row["ms_per_camera_s_without_idle"] for count, row in result.items() if count]
+    goal(f"cost per camera, largest over the first ({options.counts})", max(each) / each[0], "<=", 1.05)
+    return result
+
+
+def costs(options, world, small):
+    """What the stack uses at each number of cameras, none first."""
     servers = world.servers
     ports = {
         "rabbitmq": servers.rabbitmq.port, "rabbitmq_management": servers.rabbitmq.management,
@@ -275,14 +291,14 @@ def cost(options, work, goal):
     }
     result = {}
     for count in (0, *options.counts):
-        if count:
-            world.cameras([small] * count, loop="forever", real_time=True, detect={"fps": 1})
-        # All at work, and the first rush over.
-        time.sleep(20 + count / 20)
-        if count:
-            running = sum(camera["captured"] > 0 for camera in world.seen([f"r{world.run}-{n:04}" for n in range(count)]))
-            if running < count:
-                raise SystemExit(f"of {count} cameras {running} run")
+        names = world.cameras([small] * count, loop="forever", real_time=True, detect={"fps": 1})
+        begun = time.monotonic()
+        while sum(camera["captured"] > 0 for camera in world.seen(names)) < count:
+            if time.monotonic() - begun > 300:
+                raise SystemExit(f"not all of {count} cameras run")
+            time.sleep(1)
+        # The first rush is over.
+        time.sleep(20)
         before, requests, commits = world.used(), minio_requests(world), transactions(world)
         segments = world.histograms()
         begun = time.monotonic()
@@ -308,9 +324,6 @@ def cost(options, work, goal):
             row["ms_per_camera_s_without_idle"] = round(1000 * (row["ours_cores"] - idle) / count, 3)
         result[count] = row
         print(f"   {count} cameras: {json.dumps(row)}", file=sys.stderr)
-    world.stop()
-    each = [row["ms_per_camera_s_without_idle"] for count, row in result.items() if count]
-    goal(f"cost per camera, largest over the first ({options.counts})", max(each) / each[0], "<=", 1.05)
     return result
 
 
