@@ -3,8 +3,7 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,92 +11,22 @@ use detektor_backends::below::Below;
 use detektor_backends::bucket::{Bucket, Listed};
 use detektor_backends::copy::copy;
 use detektor_backends::embedded::Embedded;
-use detektor_backends::postgres::{Postgres, PostgresOptions};
+use detektor_backends::postgres::Postgres;
 use detektor_backends::queue::{Message, Queues, Settle};
-use detektor_backends::rabbitmq::{RabbitMq, RabbitOptions};
-use detektor_backends::s3::{Credentials, S3Bucket, S3Options};
+use detektor_backends::rabbitmq::RabbitMq;
+use detektor_backends::s3::S3Bucket;
 use detektor_backends::servers;
 use detektor_contract::names::{HEADER_ATTEMPTS, HEADER_ERROR, Queue, Work};
 use detektor_contract::wire::decode_job;
 use detektor_contract::{ObjectKey, SegmentId};
 use futures::TryStreamExt;
 use serde_json::Value;
+use support::deployment::Deployment;
 use support::{detektor, piece, run};
 
 const KINDS: [&str; 3] = ["events", "detections", "ledger"];
 /// Longer than anything takes that ought to happen, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(240);
-
-/// The three servers with nothing in them, and the configuration file that names them.
-struct Deployment {
-    rabbitmq: RabbitOptions,
-    s3: S3Options,
-    postgres: PostgresOptions,
-    config: PathBuf,
-}
-
-impl Deployment {
-    async fn new(dir: &Path) -> Self {
-        let rabbitmq = servers::RabbitMq::shared().await.vhost(3).await;
-        let s3 = servers::Minio::shared().await.bucket().await;
-        let postgres = servers::PostgresServer::shared().await.database().await;
-        let config = dir.join("detektor.toml");
-        let Credentials::Files { access_key, secret_key } = &s3.credentials else { panic!() };
-        let text = format!(
-            "[rabbitmq]\nurl = {:?}\nmanagement_url = {:?}\nuser = {:?}\npassword_file = {:?}\npartitions = {}\n\
-             [s3]\nbucket = {:?}\nendpoint = {:?}\naccess_key_file = {access_key:?}\nsecret_key_file = {secret_key:?}\n\
-             [postgres]\nurl = {:?}\nuser = {:?}\npassword_file = {:?}\n",
-            rabbitmq.url,
-            rabbitmq.management_url,
-            rabbitmq.user,
-            rabbitmq.password_file,
-            rabbitmq.partitions,
-            s3.bucket,
-            s3.endpoint.as_deref().unwrap(),
-            postgres.url,
-            postgres.user,
-            postgres.password_file,
-        );
-        std::fs::write(&config, text).unwrap();
-        let made = Self { rabbitmq, s3, postgres, config };
-        made.does(&["migrate"]);
-        made
-    }
-
-    /// What a tool does on it.
-    fn tool(&self, args: &[&str]) -> Output {
-        let mut command = detektor(args);
-        command.env_remove("DETEKTOR_DATA_DIR").arg("--config").arg(&self.config).output().unwrap()
-    }
-
-    /// What a tool that works prints.
-    fn does(&self, args: &[&str]) -> String {
-        let output = self.tool(args);
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn reads(&self, kind: &str) -> String {
-        self.does(&[kind, "--json"])
-    }
-
-    /// A role, until it is dropped.
-    fn role(&self, role: &str, more: &[&str], log: &Path) -> Running {
-        let log = std::fs::File::create(log.join(format!("{role}.log"))).unwrap();
-        let mut command = detektor(&[role, "--listen", "127.0.0.1:0", "--config"]);
-        command.arg(&self.config).args(more).stdout(Stdio::null()).stderr(log);
-        Running(command.spawn().unwrap())
-    }
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        _ = self.0.kill();
-        _ = self.0.wait();
-    }
-}
 
 /// What `detektor events|detections|ledger --json` print of a data directory.
 fn all(data: &Path) -> [String; 3] {
@@ -218,9 +147,7 @@ async fn what_failed_for_good_is_tried_again_by_one_command() {
     let many = Deployment::new(dir.path()).await;
     let _balancer = many.role("balancer", &["--interval-ms", "200"], dir.path());
     let _dispatcher = many.role("dispatcher", &["--name", "one"], dir.path());
-    let cameras = dir.path().join("cameras.yaml");
-    std::fs::write(&cameras, format!("cameras: [{{ name: gate, url: {:?} }}]", footage.display().to_string())).unwrap();
-    many.does(&["cameras", "apply", "-f", cameras.to_str().unwrap()]);
+    many.wants("gate", &footage, dir.path());
     let queues = RabbitMq::connect(many.rabbitmq.clone()).await.unwrap();
     let job = decode_job(&take_one(&queues, many.rabbitmq.partitions).await.body).unwrap();
 

@@ -1,6 +1,7 @@
 //! Runs the `detektor` command as its user would.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+pub mod deployment;
 pub mod servers;
 
 use std::path::{Path, PathBuf};
