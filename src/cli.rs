@@ -111,6 +111,8 @@ pub enum Command {
     Cameras(CamerasCommand),
     /// Show which dispatcher has which camera, with what moved last and why.
     Placement(PlacementArgs),
+    /// Show the partitions and what their queues hold; with a number, have so many from now on, while everything runs.
+    Partitions(PartitionsArgs),
     /// Check model, libraries, cameras, port and disk, and say what to do.
     Doctor(RunArgs),
     /// Print a shell's completions.
@@ -263,6 +265,20 @@ pub struct PlacementArgs {
     #[arg(long)]
     pub json: bool,
     /// Where Postgres is.
+    #[command(flatten)]
+    pub servers: Told<Servers>,
+}
+
+/// What `partitions` takes.
+#[derive(Args, Debug)]
+pub struct PartitionsArgs {
+    /// Have so many partitions of each kind of work. The balancer sees to it.
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub number: Option<u16>,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Where RabbitMQ and Postgres are.
     #[command(flatten)]
     pub servers: Told<Servers>,
 }

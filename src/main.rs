@@ -54,6 +54,7 @@ async fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Broker(what) => commands::cluster::broker(what).await?,
         Command::Cameras(what) => commands::cluster::cameras(what).await?,
         Command::Placement(args) => commands::cluster::placement(args).await?,
+        Command::Partitions(args) => commands::cluster::partitions(args).await?,
         Command::Detections(args) => commands::read::detections(args).await?,
         Command::Ledger(args) => commands::read::ledger(args).await?,
         Command::Replay(args) => commands::repair::replay(args).await?,

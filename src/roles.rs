@@ -94,7 +94,7 @@ impl BalancerRole {
             interval: *interval,
             ttl: *ttl,
             calm: *calm,
-            partitions: Some(self.servers.rabbitmq.partitions),
+            partitions: self.servers.rabbitmq.partitions,
             ..BalancerConfig::new(member(name.clone()))
         }
     }
@@ -132,6 +132,8 @@ impl Role for BalancerRole {
             let (leads, stop) = (balancer.watch(), process.shutdown());
             process.supervisor.service("pruning", async move { pruner.run(leads, stop).await });
         }
+        // Cameras are placed whether the broker is there or not.
+        let balancer = balancer.keeping(rabbitmq.reach(process)?);
         let stop = process.shutdown();
         process.supervisor.service("balancer", async move {
             balancer.run(stop).await;

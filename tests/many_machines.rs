@@ -12,7 +12,7 @@ use detektor_backends::bucket::{Bucket, Listed};
 use detektor_backends::copy::copy;
 use detektor_backends::embedded::Embedded;
 use detektor_backends::postgres::Postgres;
-use detektor_backends::queue::{Message, Queues, Settle};
+use detektor_backends::queue::{Message, Queues, Settle, Standing};
 use detektor_backends::rabbitmq::RabbitMq;
 use detektor_backends::s3::S3Bucket;
 use detektor_backends::servers;
@@ -21,7 +21,7 @@ use detektor_contract::wire::decode_job;
 use detektor_contract::{ObjectKey, SegmentId};
 use futures::TryStreamExt;
 use serde_json::Value;
-use support::deployment::Deployment;
+use support::deployment::{Deployment, PARTITIONS};
 use support::{detektor, piece, run};
 
 const KINDS: [&str; 3] = ["events", "detections", "ledger"];
@@ -106,8 +106,14 @@ async fn one_machine_becomes_many_and_back() {
 }
 
 /// Takes one job out of its queue.
-async fn take_one(queues: &RabbitMq, partitions: u16) -> Message {
-    let all: Vec<Queue> = (0..partitions).map(|partition| Queue::Work(Work::Detect, partition)).collect();
+async fn take_one(queues: &RabbitMq) -> Message {
+    let all: Vec<Queue> = (0..PARTITIONS).map(|partition| Queue::Work(Work::Detect, partition)).collect();
+    // The balancer opens them.
+    let begun = Instant::now();
+    while queues.partitions().await.unwrap().of(Work::Detect, Standing::Open) != all {
+        assert!(begun.elapsed() < PATIENCE, "no balancer opens the queues");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let consumer = queues.consume(&all, 1).await.unwrap();
     let delivery = tokio::time::timeout(PATIENCE, consumer.receive()).await.expect("no job came").unwrap();
     let dead = Message {
@@ -149,7 +155,7 @@ async fn what_failed_for_good_is_tried_again_by_one_command() {
     let _dispatcher = many.role("dispatcher", &["--name", "one"], dir.path());
     many.wants("gate", &footage, dir.path());
     let queues = RabbitMq::connect(many.rabbitmq.clone()).await.unwrap();
-    let job = decode_job(&take_one(&queues, many.rabbitmq.partitions).await.body).unwrap();
+    let job = decode_job(&take_one(&queues).await.body).unwrap();
 
     let report: Value = serde_json::from_str(&many.does(&["placement", "--json"])).expect("one JSON object");
     assert_eq!(report["nodes"][0]["name"], "one", "{report}");

@@ -13,6 +13,7 @@ mod claim;
 #[cfg(test)]
 mod double;
 mod meter;
+mod partitions;
 pub mod placement;
 mod slicing;
 mod timing;
@@ -22,6 +23,7 @@ pub use agent::{Agent, AgentConfig, AgentError};
 pub use balancer::{Balancer, BalancerConfig, Stepped};
 pub use cameras::{Cameras, Duty, Ended, Manner, Measured, Order, Stop};
 pub use claim::{Claim, Claimed, UnixMillis, system_millis};
+pub use partitions::KeeperConfig;
 pub(crate) use slicing::Post;
 pub use slicing::SpecReader;
 pub use timing::InvalidTiming;

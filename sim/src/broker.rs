@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use detektor_backends::memory::MemoryQueues;
-use detektor_backends::queue::{Consumer, Delivery, Depth, Message, QueueError, Queues, Settle, Tag};
+use detektor_backends::queue::{Consumer, Delivery, Depth, Message, Partitions, QueueError, Queues, Settle, Tag};
 use detektor_contract::names::Queue;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -71,10 +71,10 @@ impl Queues for RemoteQueues {
 
     async fn consume(&self, queues: &[Queue], prefetch: u32) -> Result<Arc<dyn Consumer>> {
         let line = self.line.another();
-        subscribe(&line, queues, prefetch).await?;
+        subscribe(&line, (queues.to_vec(), Vec::new()), prefetch).await?;
         let state = Arc::new(Subscription {
             line,
-            queues: queues.to_vec(),
+            sources: Mutex::new((queues.to_vec(), Vec::new())),
             prefetch,
             arrived: Mutex::default(),
             news: tokio::sync::Notify::new(),
@@ -88,12 +88,39 @@ impl Queues for RemoteQueues {
         let depth = self.line.call(move |session| async move { session.queues.depth(queue).await });
         depth.await.unwrap_or_else(|| Err(away()))
     }
+
+    async fn partitions(&self) -> Result<Partitions> {
+        let found = self.line.call(|session| async move { session.queues.partitions().await });
+        found.await.unwrap_or_else(|| Err(away()))
+    }
+
+    async fn open(&self, queue: Queue) -> Result<()> {
+        let opened = self.line.call(move |session| async move { session.queues.open(queue).await });
+        opened.await.unwrap_or_else(|| Err(away()))
+    }
+
+    async fn retire(&self, queue: Queue) -> Result<()> {
+        let retired = self.line.call(move |session| async move { session.queues.retire(queue).await });
+        retired.await.unwrap_or_else(|| Err(away()))
+    }
+
+    async fn is_drained(&self, queue: Queue) -> Result<bool> {
+        let drained = self.line.call(move |session| async move { session.queues.is_drained(queue).await });
+        drained.await.unwrap_or_else(|| Err(away()))
+    }
+
+    async fn remove(&self, queue: Queue) -> Result<bool> {
+        let removed = self.line.call(move |session| async move { session.queues.remove(queue).await });
+        removed.await.unwrap_or_else(|| Err(away()))
+    }
 }
 
-async fn subscribe(line: &Line<Session>, queues: &[Queue], prefetch: u32) -> Result<()> {
-    let queues = queues.to_vec();
+/// Queues that are open, and queues that are retired.
+type Sources = (Vec<Queue>, Vec<Queue>);
+
+async fn subscribe(line: &Line<Session>, (open, retired): Sources, prefetch: u32) -> Result<()> {
     let subscribed = line.call(move |session| async move {
-        let consumer = session.queues.subscribe(&queues, prefetch);
+        let consumer = session.queues.subscribe(&[open, retired].concat(), prefetch);
         *session.consumer.lock().unwrap_or_else(PoisonError::into_inner) = Some(consumer);
     });
     subscribed.await.ok_or_else(away)
@@ -102,7 +129,7 @@ async fn subscribe(line: &Line<Session>, queues: &[Queue], prefetch: u32) -> Res
 /// A subscription that outlives its connections.
 struct Subscription {
     line: Line<Session>,
-    queues: Vec<Queue>,
+    sources: Mutex<Sources>,
     prefetch: u32,
     /// Delivered and not yet received. The broker bounds it.
     arrived: Mutex<VecDeque<Result<Delivery>>>,
@@ -113,6 +140,10 @@ struct Subscription {
 impl Subscription {
     fn arrived(&self) -> std::sync::MutexGuard<'_, VecDeque<Result<Delivery>>> {
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sources(&self) -> std::sync::MutexGuard<'_, Sources> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn pump(self: Arc<Self>) {
@@ -139,7 +170,11 @@ impl Subscription {
                         // What was delivered over the broken connection goes to somebody else.
                         *self.arrived() = VecDeque::from([Err(away())]);
                         self.news.notify_one();
-                        while subscribe(&self.line, &self.queues, self.prefetch).await.is_err() {
+                        loop {
+                            let sources = self.sources().clone();
+                            if subscribe(&self.line, sources, self.prefetch).await.is_ok() {
+                                break;
+                            }
                             sleep(AGAIN).await;
                         }
                     }
@@ -177,6 +212,17 @@ impl Consumer for RemoteConsumer {
 
     async fn settle(&self, tag: Tag, how: Settle) -> Result<()> {
         self.0.settle(tag, how).await
+    }
+
+    async fn turn_to(&self, queues: &[Queue], retired: &[Queue]) -> Result<()> {
+        let sources = (queues.to_vec(), retired.to_vec());
+        // Whichever connection comes next begins there.
+        *self.0.sources() = sources.clone();
+        let turned = self.0.line.call(move |session| async move {
+            let Ok(consumer) = session.consumer() else { return Ok(()) };
+            consumer.turn_to(&sources.0, &sources.1).await
+        });
+        turned.await.unwrap_or_else(|| Err(away()))
     }
 
     async fn cancel(&self) -> Result<()> {

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use detektor_backends::coordination::Coordination as _;
 use detektor_backends::memory::Snapshot;
 use fastrand::Rng;
+use futures::FutureExt as _;
 use turmoil::Sim;
 
 use crate::database::DATABASE;
@@ -24,6 +26,7 @@ enum Act {
     Latency(Duration),
     Save,
     Restore,
+    Partitions(u16),
 }
 
 /// A schedule of faults, all of which are over at its end.
@@ -101,6 +104,13 @@ impl Faults {
             }
         }
         faults.all = all;
+        if rng.bool() {
+            for _ in 0..rng.u8(1..=3) {
+                *faults.counts.entry("partitions").or_default() += 1;
+                let (at, number) = (between(rng, 3_000, last * 3 / 4), rng.u16(1..=5));
+                faults.add(at, Act::Partitions(number));
+            }
+        }
         if faults.restores {
             *faults.counts.entry("restore").or_default() += 1;
             let (saved, lost) = (between(rng, 4_000, last / 3), between(rng, last / 2, last * 3 / 4));
@@ -164,6 +174,8 @@ impl Faults {
                 }
             }
             Act::Latency(most) => sim.set_max_message_latency(most),
+            // Nothing in memory waits.
+            Act::Partitions(number) => drop(ground.database.set_partitions(number).now_or_never()),
             Act::Save => self.saved = Some(ground.database.snapshot()),
             Act::Restore => {
                 if let Some(saved) = self.saved.take() {

@@ -15,11 +15,11 @@ use detektor_contract::{
     TimeUs, wire,
 };
 use detektor_dispatcher::Numbers;
-use detektor_dispatcher::distributed::{Agent, AgentConfig, Balancer, BalancerConfig};
+use detektor_dispatcher::distributed::{Agent, AgentConfig, Balancer, BalancerConfig, KeeperConfig};
 use detektor_dispatcher::publish::Outlets;
 use detektor_merge::{DeadLetters, EventObjects, Merge, MergeConfig};
 use detektor_runtime::retry::Policy;
-use detektor_runtime::{Handler, HandlerError, Health, Host, HostConfig, Invocation, Metrics, Output, item_fn};
+use detektor_runtime::{Handler, HandlerError, Health, Host, HostConfig, Invocation, Metrics, Output, Source, item_fn};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use turmoil::Sim;
@@ -32,8 +32,8 @@ use crate::objects::{BUCKET, RemoteBucket};
 use crate::post::{self, Office};
 use crate::time::HostClock;
 
-/// Partitions of the queues.
-pub const PARTITIONS: u16 = 2;
+/// Partitions of the queues, at first.
+const PARTITIONS: u16 = 2;
 /// The most of a kind.
 pub const DISPATCHERS: [&str; 3] = ["dispatcher-0", "dispatcher-1", "dispatcher-2"];
 /// Where segments are looked at.
@@ -47,6 +47,8 @@ pub const SERVERS: [&str; 3] = [DATABASE, BROKER, BUCKET];
 
 /// Of so many segments one is poison.
 const POISON: u8 = 40;
+/// How often hosts look which partitions there are.
+const LOOK: Duration = Duration::from_secs(1);
 /// A call that is away is tried again this soon.
 const RETRY: Policy = Policy { first: Duration::from_millis(100), cap: Duration::from_secs(1), give_up_after: None };
 
@@ -92,7 +94,7 @@ const DELIVERY_LIMIT: u32 = 1_000;
 impl Ground {
     /// Everything is empty.
     pub fn new(flaw: Option<Flaw>) -> Self {
-        Self { queues: Some(MemoryQueues::new(DELIVERY_LIMIT)), flaw, ..Self::default() }
+        Self { queues: Some(MemoryQueues::empty(DELIVERY_LIMIT)), flaw, ..Self::default() }
     }
 
     /// Tells a host to finish what it has and stop, as SIGTERM does. Another takes its place a moment later.
@@ -111,7 +113,7 @@ impl Ground {
 
     /// The broker's queues.
     pub fn queues(&self) -> Arc<MemoryQueues> {
-        self.queues.clone().unwrap_or_else(|| MemoryQueues::new(DELIVERY_LIMIT))
+        self.queues.clone().unwrap_or_else(|| MemoryQueues::empty(DELIVERY_LIMIT))
     }
 
     fn member(&self, name: &str) -> Member {
@@ -199,16 +201,23 @@ async fn dispatcher(name: &'static str, ground: Ground) -> turmoil::Result {
 
 async fn balancer(name: &'static str, ground: Ground) -> turmoil::Result {
     loop {
-        let (_, _, database) = ground.reach();
+        let (queues, _, database) = ground.reach();
+        let keeping = KeeperConfig {
+            interval: Duration::from_millis(500),
+            notice: Duration::from_secs(2),
+            // Longer than a call can be on its way.
+            quiet: Duration::from_secs(4),
+        };
         let config = BalancerConfig {
             interval: Duration::from_millis(500),
             ttl: Duration::from_secs(2),
             calm: Duration::from_secs(3),
-            partitions: Some(PARTITIONS),
+            partitions: PARTITIONS,
+            keeping,
             now_ms: ground.clock(name).millis(),
             ..BalancerConfig::new(ground.member(name))
         };
-        Balancer::new(config, database).map_err(complain)?.run(ground.stop(name)).await;
+        Balancer::new(config, database).map_err(complain)?.keeping(queues).run(ground.stop(name)).await;
         sleep(REPLACED).await;
     }
 }
@@ -216,7 +225,7 @@ async fn balancer(name: &'static str, ground: Ground) -> turmoil::Result {
 async fn detect(name: &'static str, ground: Ground) -> turmoil::Result {
     loop {
         let (queues, bucket, _) = ground.reach();
-        let config = HostConfig { permits: 4, retry: RETRY, ..HostConfig::new(work(Work::Detect)) };
+        let config = HostConfig { permits: 4, look_every: LOOK, retry: RETRY, ..HostConfig::new(Work::Detect) };
         let host = Host::new("detect", looks(bucket), queues, config, &Metrics::default(), &Health::new())?;
         host.run(ground.stop(name)).await?;
         sleep(REPLACED).await;
@@ -235,11 +244,17 @@ async fn merge_once(name: &'static str, ground: &Ground) -> turmoil::Result {
     let (metrics, health, stop) = (Metrics::default(), Health::new(), ground.stop(name));
     let config = MergeConfig { hole_wait: Duration::from_secs(3), now: ground.clock(name).micros() };
     let merge = Arc::new(Merge::new(database.clone(), bucket.clone(), config, &metrics)?);
-    let of = |queues| HostConfig { permits: 2, batch_max: 16, retry: RETRY, ..HostConfig::new(queues) };
-    let outcomes =
-        Host::new("merge", Arc::clone(&merge).handler(), queues.clone(), of(work(Work::Merge)), &metrics, &health)?;
+    let of = |source: Source| HostConfig {
+        permits: 2,
+        batch_max: 16,
+        look_every: LOOK,
+        retry: RETRY,
+        ..HostConfig::new(source)
+    };
+    let all = of(Work::Merge.into());
+    let outcomes = Host::new("merge", Arc::clone(&merge).handler(), queues.clone(), all, &metrics, &health)?;
     let letters = Arc::new(DeadLetters::new(bucket.clone())).jobs();
-    let dead = of(vec![Queue::Dead(Work::Detect)]);
+    let dead = of(vec![Queue::Dead(Work::Detect)].into());
     let dead = Host::new("dead", letters, queues, dead, &metrics, &health)?;
     let objects = EventObjects::new(database, bucket);
     let (outcomes, dead, sweeps, objects) =
@@ -249,10 +264,6 @@ async fn merge_once(name: &'static str, ground: &Ground) -> turmoil::Result {
     sweeps?;
     objects?;
     Ok(())
-}
-
-fn work(work: Work) -> Vec<Queue> {
-    (0..PARTITIONS).map(|partition| Queue::Work(work, partition)).collect()
 }
 
 /// Sees what a job's times say is there.

@@ -17,7 +17,7 @@ use crate::cameras::Spec;
 use crate::checker::{self, Left};
 use crate::faults::Faults;
 use crate::history::Notes;
-use crate::hosts::{self, DISPATCHERS, Flaw, Ground, PARTITIONS};
+use crate::hosts::{self, DISPATCHERS, Flaw, Ground};
 
 /// How fine time is.
 const TICK: Duration = Duration::from_millis(20);
@@ -167,7 +167,7 @@ fn wanted(rng: &mut Rng) -> anyhow::Result<Vec<(CameraId, Spec)>> {
 /// What is still going on; empty if nothing is.
 async fn unrest(ground: &Ground, dispatchers: usize) -> anyhow::Result<String> {
     let mut queues: Vec<Queue> = [Work::Detect, Work::Merge].map(Queue::Dead).to_vec();
-    queues.extend((0..PARTITIONS).flat_map(|p| [Work::Detect, Work::Merge].map(|work| Queue::Work(work, p))));
+    queues.extend(ground.queues().partitions().await.context("asking for partitions")?.0.into_keys());
     for queue in queues {
         let depth = ground.queues().depth(queue).await.context("asking for a depth")?;
         if depth.ready + depth.unacked > 0 {

@@ -1,4 +1,4 @@
-//! Tools for a deployment on RabbitMQ, S3 and Postgres: `migrate`, `bucket`, `broker`, `cameras`, `placement`.
+//! Tools for a deployment on RabbitMQ, S3 and Postgres: `migrate`, `bucket`, `broker`, `cameras`, `placement`, `partitions`.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -6,16 +6,18 @@ use std::path::Path;
 
 use anyhow::Context;
 use detektor_backends::postgres::Postgres;
-use detektor_backends::rabbitmq;
+use detektor_backends::queue::{Queues, Standing};
+use detektor_backends::rabbitmq::{self, RabbitMq};
 use detektor_backends::s3::S3Bucket;
 use detektor_backends::s3::setup::Setup;
 use detektor_contract::CameraId;
+use detektor_contract::names::Queue;
 use detektor_dispatcher::distributed::placement::PlacementReport;
 use detektor_runtime::camera::CameraFile;
 use detektor_runtime::role::{InvalidConfig, Servers, Told};
 
 use super::data::{checked, coordination};
-use crate::cli::{BrokerCommand, BucketCommand, CamerasCommand, PlacementArgs};
+use crate::cli::{BrokerCommand, BucketCommand, CamerasCommand, PartitionsArgs, PlacementArgs};
 
 /// The most that a queue holds before it refuses, in bytes.
 const QUEUE_BYTES: u64 = 4 << 30;
@@ -133,6 +135,57 @@ pub async fn placement(args: PlacementArgs) -> anyhow::Result<()> {
     }
     let (spread, needed) = (report.std_deviation, if report.rebalance_needed { "is" } else { "is not" });
     writeln!(out, "loads deviate by {spread:.3} of their mean; a move {needed} due")?;
+    Ok(())
+}
+
+/// A partition's queue, for people.
+#[derive(serde::Serialize)]
+struct QueueShown {
+    queue: String,
+    state: &'static str,
+    ready: u64,
+    unacked: u64,
+    /// How many cameras are placed there.
+    cameras: usize,
+}
+
+/// Shows the partitions, or says how many there are to be.
+pub async fn partitions(args: PartitionsArgs) -> anyhow::Result<()> {
+    let servers = checked(args.servers, Servers::all_mistakes_but_the_bucket)?;
+    let coordination = Postgres::open(&servers.postgres.options()).await.context("the database")?.coordination();
+    if let Some(number) = args.number {
+        coordination.set_partitions(number).await?;
+    }
+    let placement = coordination.placement().await?;
+    let queues = RabbitMq::new(servers.rabbitmq.options())?;
+    let mut shown = Vec::new();
+    for (queue, standing) in queues.partitions().await.context("RabbitMQ")?.0 {
+        let depth = queues.depth(queue).await.context("RabbitMQ")?;
+        let here = |partition| placement.cameras.iter().filter(|row| row.partition == partition).count();
+        shown.push(QueueShown {
+            queue: queue.to_string(),
+            state: match standing {
+                Standing::Open => "open",
+                Standing::Retired => "retired",
+            },
+            ready: depth.ready,
+            unacked: depth.unacked,
+            cameras: if let Queue::Work(_, partition) = queue { here(partition) } else { 0 },
+        });
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let object = serde_json::json!({ "wanted": placement.partitions, "queues": shown });
+        writeln!(out, "{object}")?;
+        return Ok(());
+    }
+    for QueueShown { queue, state, ready, unacked, cameras } in shown {
+        writeln!(out, "{queue:10} {state:8} {cameras:5} cameras {ready:7} ready {unacked:5} unacked")?;
+    }
+    match placement.partitions {
+        0 => writeln!(out, "the first balancer says how many partitions there are to be")?,
+        wanted => writeln!(out, "{wanted} partitions of each kind are wanted")?,
+    }
     Ok(())
 }
 

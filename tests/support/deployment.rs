@@ -10,6 +10,9 @@ use detektor_backends::servers;
 
 use super::detektor;
 
+/// Partitions that the configuration asks for.
+pub const PARTITIONS: u16 = 2;
+
 /// The three servers with nothing in them, and the configuration file that names them.
 pub struct Deployment {
     pub rabbitmq: RabbitOptions,
@@ -33,7 +36,7 @@ impl Deployment {
             rabbitmq.management_url,
             rabbitmq.user,
             rabbitmq.password_file,
-            rabbitmq.partitions,
+            PARTITIONS,
             s3.bucket,
             s3.endpoint.as_deref().unwrap(),
             postgres.url,

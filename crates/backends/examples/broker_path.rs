@@ -36,6 +36,7 @@ async fn main() {
     let messages = messages / WINDOW * WINDOW;
     let options = servers::RabbitMq::shared().await.vhost(20).await;
     let ours: Arc<dyn Queues> = Arc::new(RabbitMq::connect(options.clone()).await.unwrap());
+    ours.open(QUEUE).await.unwrap();
     let bare = connect(&options).await;
     let body = Bytes::from((0..bytes).map(|n| n as u8).collect::<Vec<_>>());
 

@@ -149,7 +149,7 @@ pub struct Placed {
 pub struct Placement {
     /// Rises with every change, but not with costs.
     pub revision: u64,
-    /// How many partitions there are, 1 until somebody says otherwise. New work goes to those below this number.
+    /// How many partitions there are to be, 0 until somebody says so. New work goes to those below this number.
     pub partitions: u16,
     /// Every camera that is placed, in id order.
     pub cameras: Vec<Placed>,
@@ -173,7 +173,7 @@ pub struct CameraSeen {
 pub struct Sight {
     /// All dispatchers, in the order of their names.
     pub members: Vec<MemberSeen>,
-    /// How many partitions there are.
+    /// How many partitions there are to be, 0 until somebody says so.
     pub partitions: u16,
     /// Every camera that is placed on this dispatcher or whose lease this incarnation holds, in id order.
     pub cameras: Vec<CameraSeen>,
@@ -239,6 +239,6 @@ pub trait Coordination: Send + Sync + 'static {
     /// Writes rows of the placement (`moves`) and removes rows (`gone`), as the balancer with this epoch; false, and nothing is
     /// written, if it holds the lease no longer. A row's cost stays as it is, and is 0 in a new one.
     async fn place(&self, epoch: Epoch, moves: &[Placed], gone: &[CameraId]) -> Result<bool>;
-    /// Sets how many partitions there are. 0 counts as 1.
+    /// Sets how many partitions there are to be. 0 counts as 1.
     async fn set_partitions(&self, partitions: u16) -> Result<()>;
 }

@@ -3,13 +3,18 @@
 //! A message is *ready* until it is delivered, then *unacked* until it is settled or its consumer is gone; then it is gone
 //! or ready again, with one more attempt. A message delivered more often than the delivery limit goes to the dead-letter
 //! queue of its kind of work. Delivery is at least once; order within a queue is kept only where nothing is redelivered.
+//!
+//! Partitions come and go while everything runs. One is *opened*, and takes messages; it is *retired*, and takes no new ones, while
+//! what it holds is still to be received; it is *removed* once it is drained. What is published into a partition that is not open
+//! goes into the first one, partition 0, which is never retired: merge restores the order, so it is as good there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use detektor_contract::names::Queue;
+use detektor_contract::names::{Queue, Work};
 use detektor_contract::{Fault, Faulty};
 
 pub use detektor_contract::names::{HEADER_ATTEMPTS, HEADER_ERROR};
@@ -91,17 +96,71 @@ impl Faulty for QueueError {
     }
 }
 
+/// How a partition stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    /// It takes messages.
+    Open,
+    /// It takes no new ones; what it holds is still to be received.
+    Retired,
+}
+
+/// The queues of work that there are, of both kinds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Partitions(pub BTreeMap<Queue, Standing>);
+
+impl Partitions {
+    /// The queues of a kind of work that stand like this, in order.
+    pub fn of(&self, work: Work, standing: Standing) -> Vec<Queue> {
+        let of = |queue: &Queue| matches!(queue, Queue::Work(kind, _) if *kind == work);
+        self.0.iter().filter(|(queue, found)| of(queue) && **found == standing).map(|(queue, _)| *queue).collect()
+    }
+
+    /// How a queue stands; none if it is not there.
+    pub fn standing(&self, queue: Queue) -> Option<Standing> {
+        self.0.get(&queue).copied()
+    }
+}
+
+/// No publish waits longer for its confirmation; then it has failed.
+pub const PUBLISH_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Whether a queue can be retired: there is always a first partition, and always a place for dead letters.
+pub(crate) fn may_retire(queue: Queue) -> bool {
+    matches!(queue, Queue::Work(_, 1..))
+}
+
 /// Where messages are put and taken.
 #[async_trait]
 pub trait Queues: Send + Sync + 'static {
-    /// Puts messages into `queue`; returns once every one is durable. On an error some may be: put them all again.
+    /// Puts messages into `queue`; where that partition is not open, into the first one. Returns once every one is durable. On
+    /// an error some may be: put them all again.
     async fn publish(&self, queue: Queue, messages: Vec<Message>) -> Result<(), QueueError>;
 
     /// Begins to take from `queues`, holding at most `prefetch` unsettled deliveries over all of them.
     async fn consume(&self, queues: &[Queue], prefetch: u32) -> Result<Arc<dyn Consumer>, QueueError>;
 
-    /// How much `queue` holds.
+    /// How much `queue` holds; nothing if it is not there.
     async fn depth(&self, queue: Queue) -> Result<Depth, QueueError>;
+
+    /// Which partitions there are.
+    async fn partitions(&self) -> Result<Partitions, QueueError>;
+
+    /// Lets a partition take messages from here on; makes it if it is not there. Where it was removed, those who took from it have
+    /// turned away before: a broker may else believe them to be there still.
+    async fn open(&self, queue: Queue) -> Result<(), QueueError>;
+
+    /// Lets a partition take no new messages from here on. Nothing happens to the first one, to dead letters, and to one that is
+    /// not there.
+    async fn retire(&self, queue: Queue) -> Result<(), QueueError>;
+
+    /// Whether a queue is retired and is known to hold nothing, ready or unacked. What was published just before it was retired
+    /// may still be on its way there.
+    async fn is_drained(&self, queue: Queue) -> Result<bool, QueueError>;
+
+    /// Removes a queue if it is drained, and says whether it did. Whoever calls it has seen it drained for longer than anything
+    /// can have been on its way.
+    async fn remove(&self, queue: Queue) -> Result<bool, QueueError>;
 }
 
 /// One subscriber.
@@ -113,6 +172,10 @@ pub trait Consumer: Send + Sync + 'static {
 
     /// Settles a delivery.
     async fn settle(&self, tag: Tag, how: Settle) -> Result<(), QueueError>;
+
+    /// Takes from these queues from here on, and from no others. Those that are `retired` are only emptied. What was on its way
+    /// here is still to be received; what is held can be settled.
+    async fn turn_to(&self, queues: &[Queue], retired: &[Queue]) -> Result<(), QueueError>;
 
     /// Takes no more. What was on its way here is still to be received, so that nothing need be delivered again; what is held
     /// can be settled.

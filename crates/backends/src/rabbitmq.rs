@@ -11,6 +11,7 @@ mod consumer;
 mod link;
 pub(crate) mod management;
 mod message;
+mod partitions;
 mod publisher;
 mod setup;
 pub mod topology;
@@ -26,7 +27,7 @@ use self::link::Link;
 use self::management::Management;
 use self::publisher::Publisher;
 pub use self::setup::set_policies;
-use crate::queue::{Consumer, Depth, Message, QueueError, Queues};
+use crate::queue::{Consumer, Depth, Message, Partitions, QueueError, Queues};
 
 /// Where a broker is, and how to reach it.
 #[derive(Clone, Debug)]
@@ -41,8 +42,6 @@ pub struct RabbitOptions {
     pub ca_file: Option<PathBuf>,
     /// The management API, `http://host:port` or `https://…`: how much a queue holds is asked there.
     pub management_url: String,
-    /// Partitions of each kind of work.
-    pub partitions: u16,
     /// How often a message is delivered before it is a dead letter: what the broker's policy says, plus one.
     pub delivery_limit: u32,
 }
@@ -55,14 +54,23 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// Connects and declares every queue.
+    /// Connects, and declares what is always there: the exchange of work, and the queues of dead letters.
     ///
     /// # Errors
-    /// Where the broker cannot be reached, refuses, or has a queue of one of our names with other arguments.
+    /// Where the broker cannot be reached, refuses, or has something of one of our names with other arguments.
     pub async fn connect(options: RabbitOptions) -> Result<Self, QueueError> {
+        let queues = Self::new(options)?;
+        queues.link.channel().await?;
+        Ok(queues)
+    }
+
+    /// The same, but it connects once it is used.
+    ///
+    /// # Errors
+    /// Where an address makes no sense, or certificates cannot be read.
+    pub fn new(options: RabbitOptions) -> Result<Self, QueueError> {
         let management = Management::new(&options)?;
         let link = Arc::new(Link::new(options)?);
-        link.channel().await?;
         Ok(Self { publisher: Publisher::new(Arc::clone(&link)), link, management })
     }
 }
@@ -79,6 +87,26 @@ impl Queues for RabbitMq {
 
     async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
         self.management.depth(queue).await
+    }
+
+    async fn partitions(&self) -> Result<Partitions, QueueError> {
+        partitions::list(&self.management).await
+    }
+
+    async fn open(&self, queue: Queue) -> Result<(), QueueError> {
+        partitions::open(&self.link, queue).await
+    }
+
+    async fn retire(&self, queue: Queue) -> Result<(), QueueError> {
+        partitions::retire(&self.link, queue).await
+    }
+
+    async fn is_drained(&self, queue: Queue) -> Result<bool, QueueError> {
+        partitions::is_drained(&self.link, &self.management, queue).await
+    }
+
+    async fn remove(&self, queue: Queue) -> Result<bool, QueueError> {
+        partitions::remove(&self.link, &self.management, queue).await
     }
 }
 

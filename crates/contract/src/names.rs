@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// How many partitions there are unless configured otherwise.
 pub const DEFAULT_PARTITIONS: u16 = 10;
 
+/// The exchange that work is published to. A partition's queue takes new work as long as it is bound to it.
+pub const WORK_EXCHANGE: &str = "detektor.work";
+
 /// What every metric's name begins with.
 pub const METRIC_PREFIX: &str = "detektor";
 
@@ -52,6 +55,9 @@ pub enum Queue {
 }
 
 impl Work {
+    /// Both.
+    pub const ALL: [Work; 2] = [Work::Detect, Work::Merge];
+
     fn name(self) -> &'static str {
         match self {
             Work::Detect => "detect",
@@ -77,7 +83,7 @@ pub struct InvalidQueue(pub String);
 impl FromStr for Queue {
     type Err = InvalidQueue;
     fn from_str(s: &str) -> Result<Self, InvalidQueue> {
-        let work = |name: &str| [Work::Detect, Work::Merge].into_iter().find(|w| w.name() == name);
+        let work = |name: &str| Work::ALL.into_iter().find(|w| w.name() == name);
         let queue = match s.split_once('.') {
             Some(("dead", name)) => work(name).map(Queue::Dead),
             Some((name, partition)) => work(name).zip(partition.parse().ok()).map(|(w, p)| Queue::Work(w, p)),

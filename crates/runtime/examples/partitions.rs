@@ -76,6 +76,7 @@ fn compute() {
 async fn run(options: RabbitOptions, used: u16, engine: Engine, each: u64) -> (Duration, Vec<Handled>) {
     let queues: Arc<dyn Queues> = Arc::new(RabbitMq::connect(options).await.unwrap());
     for partition in 0..PARTITIONS {
+        queues.open(Queue::Work(Work::Detect, partition)).await.unwrap();
         let message = |number: u64| Message {
             body: vec![partition as u8; BYTES].into(),
             headers: BTreeMap::from([
@@ -119,7 +120,7 @@ fn ordered(seen: &[Handled]) -> bool {
 async fn main() {
     let each: u64 = std::env::args().nth(1).map_or(100, |text| text.parse().expect("a number"));
     let server = servers::RabbitMq::shared().await;
-    let fresh = async || RabbitOptions { partitions: PARTITIONS, ..server.vhost(20).await };
+    let fresh = async || server.vhost(20).await;
     let (waiting, seen) = run(fresh().await, PARTITIONS, Engine::Waits, each).await;
     let crossed = seen.iter().filter(|handled| handled.partition != handled.from).count();
     // Interleaved, so that both see the same machine.

@@ -25,6 +25,7 @@ mod config;
 mod intake;
 mod numbers;
 mod outbox;
+mod partitions;
 
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ use crate::retry::{RetryError, retry};
 use crate::telemetry::chain;
 
 use breaker::Breaker;
-pub use config::{HostConfig, InvalidHostConfig};
+pub use config::{HostConfig, InvalidHostConfig, Source};
 use intake::Intake;
 use numbers::Numbers;
 
@@ -118,13 +119,26 @@ impl<H: Handler> Host<H> {
     /// Subscribes, however long that takes, and runs until shutdown; then drains.
     pub async fn run(self, shutdown: CancellationToken) -> Result<HostReport, HostError> {
         let Shared { name, config, queues, .. } = &*self.shared;
-        let subscribe = || queues.consume(&config.queues, config.prefetch());
-        let consumer = match retry(&format!("{name}: subscribing"), &config.retry, &shutdown, subscribe).await {
-            Ok(consumer) => consumer,
+        let subscribe = || async {
+            let known = partitions::known(&**queues, &config.source).await?;
+            let consumer = queues.consume(&known.open, config.prefetch()).await?;
+            if !known.retired.is_empty() {
+                consumer.turn_to(&known.open, &known.retired).await?;
+            }
+            Ok::<_, QueueError>((consumer, known))
+        };
+        let (consumer, known) = match retry(&format!("{name}: subscribing"), &config.retry, &shutdown, subscribe).await
+        {
+            Ok(subscribed) => subscribed,
             Err(RetryError::Cancelled) => return Ok(HostReport::default()),
             Err(RetryError::Failed(error)) => return Err(HostError::Subscribe(name, error)),
         };
-        Ok(self.run_on(consumer, shutdown).await)
+        let shared = Arc::clone(&self.shared);
+        let following = partitions::follow(&shared, Arc::clone(&consumer), known);
+        tokio::select! {
+            report = self.run_on(consumer, shutdown) => Ok(report),
+            never = following => match never {},
+        }
     }
 
     /// Runs on an event source until shutdown, or until the source says [`QueueError::Closed`]; then drains: takes nothing

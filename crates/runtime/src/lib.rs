@@ -24,7 +24,7 @@ pub mod task;
 pub mod telemetry;
 
 pub use handler::{Batch, Handler, HandlerError, Invocation, Output, Progress, Reply, handler_fn, item_fn};
-pub use host::{Host, HostConfig, HostError, HostReport};
+pub use host::{Host, HostConfig, HostError, HostReport, Source};
 pub use http::{Check, Health, Listen};
 pub use metrics::Metrics;
 /// Text that shows in no log and is wiped when dropped.

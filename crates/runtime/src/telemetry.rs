@@ -20,6 +20,9 @@ pub use trace::{InvalidTraceparent, Trace};
 /// The environment variable that holds the log filter, in `tracing`'s syntax: `info`, `detektor_detect=debug,warn`.
 pub const FILTER_ENV: &str = "DETEKTOR_LOG";
 
+/// A library that logs a message with its body, where the broker gives it back; we say ourselves what comes of that.
+const QUIET: &str = "lapin::returned_messages=error";
+
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -104,7 +107,7 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let filter = EnvFilter::builder()
-        .parse(filter)
+        .parse(format!("{filter},{QUIET}"))
         .map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer);
     Ok(match format {

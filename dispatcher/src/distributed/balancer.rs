@@ -6,14 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use detektor_backends::coordination::{Coordination, LeaseName, Member, MemberSeen, Placed, Take};
+use detektor_backends::coordination::{Coordination, LeaseName, Member, MemberSeen, Placed, Placement, Take};
+use detektor_backends::queue::Queues;
 use detektor_backends::store::StoreError;
+use detektor_contract::names::DEFAULT_PARTITIONS;
 use detektor_contract::{CameraId, Epoch};
 use detektor_runtime::chain;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::partitions::{Keeper, KeeperConfig};
 use super::placement::{Move, Node, Plan, Spot, plan};
 use super::{InvalidTiming, UnixMillis, Watch, system_millis};
 
@@ -32,8 +35,10 @@ pub struct BalancerConfig {
     /// After cameras were moved to even the load, and after it became the leader, so long passes until the next such move:
     /// what members use shows late. What has nowhere to run is placed at once.
     pub calm: Duration,
-    /// How many partitions there are to be; none leaves them as they are.
-    pub partitions: Option<u16>,
+    /// How many partitions there are to be where nobody has said so yet.
+    pub partitions: u16,
+    /// How partitions change.
+    pub keeping: KeeperConfig,
     /// The clock, for people.
     pub now_ms: UnixMillis,
 }
@@ -46,7 +51,8 @@ impl BalancerConfig {
             interval: Duration::from_secs(1),
             ttl: Duration::from_secs(5),
             calm: Duration::from_secs(30),
-            partitions: None,
+            partitions: DEFAULT_PARTITIONS,
+            keeping: KeeperConfig::default(),
             now_ms: system_millis(),
         }
     }
@@ -54,7 +60,7 @@ impl BalancerConfig {
     /// Every mistake.
     pub fn mistakes(&self) -> Vec<InvalidTiming> {
         let mut mistakes = InvalidTiming::of("interval", self.interval, self.ttl);
-        if self.partitions == Some(0) {
+        if self.partitions == 0 {
             mistakes.push(InvalidTiming::new("partitions", "0", "at least 1"));
         }
         mistakes
@@ -79,6 +85,11 @@ pub struct Balancer {
     /// The lease's, while it leads.
     epoch: Option<Epoch>,
     leads: watch::Sender<bool>,
+    reign: watch::Sender<Option<Epoch>>,
+    led_since: Instant,
+    /// Makes the partitions, where there are queues to make.
+    keeper: Option<Keeper>,
+    usable: Option<watch::Receiver<Option<u16>>>,
     calm_until: Instant,
 }
 
@@ -92,9 +103,19 @@ impl Balancer {
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
-        let (leaders, members) = (Watch::new(config.ttl), Watch::new(config.ttl));
-        let leads = watch::Sender::new(false);
-        Ok(Self { config, coordination, leaders, members, epoch: None, leads, calm_until: Instant::now() })
+        Ok(Self {
+            leaders: Watch::new(config.ttl),
+            members: Watch::new(config.ttl),
+            config,
+            coordination,
+            epoch: None,
+            leads: watch::Sender::new(false),
+            reign: watch::Sender::new(None),
+            led_since: Instant::now(),
+            keeper: None,
+            usable: None,
+            calm_until: Instant::now(),
+        })
     }
 
     /// Whether it leads, as far as it knows.
@@ -107,8 +128,27 @@ impl Balancer {
         self.leads.subscribe()
     }
 
+    /// Makes the partitions in these queues as many as they are to be, while it leads.
+    #[must_use]
+    pub fn keeping(mut self, queues: Arc<dyn Queues>) -> Self {
+        let (coordination, leads) = (Arc::clone(&self.coordination), self.reign.subscribe());
+        let (keeper, usable) = Keeper::new(self.config.keeping, coordination, queues, leads);
+        (self.keeper, self.usable) = (Some(keeper), Some(usable));
+        self
+    }
+
     /// Steps until shutdown; then gives the lease back.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        let keeper = self.keeper.take();
+        let keeping = async {
+            if let Some(keeper) = keeper {
+                keeper.run(shutdown.clone()).await;
+            }
+        };
+        tokio::join!(keeping, self.lead(&shutdown));
+    }
+
+    async fn lead(&mut self, shutdown: &CancellationToken) {
         let mut ticks = tokio::time::interval(self.config.interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut away = false;
@@ -167,12 +207,17 @@ impl Balancer {
                 None => return Ok(Stepped::Standby),
             },
         };
-        if let Some(partitions) = self.config.partitions {
-            self.coordination.set_partitions(partitions).await?;
-        }
         let live = self.live_members().await?;
         let wanted: Vec<CameraId> = self.coordination.wanted().await?.into_iter().map(|wanted| wanted.id).collect();
-        let placement = self.coordination.placement().await?;
+        let mut placement = self.coordination.placement().await?;
+        if placement.partitions == 0 {
+            self.coordination.set_partitions(self.config.partitions).await?;
+            placement.partitions = self.config.partitions;
+        }
+        placement.partitions = match self.usable(&placement) {
+            Some(partitions) => partitions,
+            None => return Ok(Stepped::Led(Plan::default())),
+        };
         let plan = self.due(plan(&wanted, &live, &placement));
         if plan.is_empty() {
             return Ok(Stepped::Led(plan));
@@ -187,6 +232,17 @@ impl Balancer {
         }
         tell(&plan);
         Ok(Stepped::Led(plan))
+    }
+
+    /// How many partitions cameras may be placed on; none as long as it may yet be heard.
+    fn usable(&self, placement: &Placement) -> Option<u16> {
+        let Some(usable) = &self.usable else { return Some(placement.partitions) };
+        if let Some(usable) = *usable.borrow() {
+            return Some(usable);
+        }
+        // The queues are away: nothing new, and as little change as there can be.
+        let used = placement.cameras.iter().map(|row| row.partition.saturating_add(1)).max().unwrap_or(1);
+        (self.led_since.elapsed() >= self.config.ttl).then(|| used.min(placement.partitions))
     }
 
     /// Takes the lease if nobody has it, or the one who has it is dead.
@@ -212,10 +268,12 @@ impl Balancer {
         };
         self.epoch = self.coordination.take(&take).await?;
         self.leads.send_replace(self.epoch.is_some());
+        self.reign.send_replace(self.epoch);
         if let Some(epoch) = self.epoch {
             tracing::info!(balancer = self.config.member.name, %epoch, "this balancer leads");
             // It has not watched anybody yet, and others may be about to come.
             self.members.look_away();
+            self.led_since = Instant::now();
             self.calm_until = Instant::now() + self.config.ttl.min(self.config.calm);
         }
         Ok(self.epoch)
@@ -224,6 +282,7 @@ impl Balancer {
     fn depose(&mut self) {
         self.epoch = None;
         self.leads.send_replace(false);
+        self.reign.send_replace(None);
         tracing::warn!(balancer = self.config.member.name, "another balancer leads");
     }
 

@@ -81,7 +81,7 @@ impl Role for DetectRole {
         let config = HostConfig {
             // One more than there are workers: its video is fetched while they look.
             permits: self.own.looking.workers() as u32 + 1,
-            ..HostConfig::new(self.rabbitmq.queues(Work::Detect)).drained_within(process.drain)
+            ..HostConfig::new(Work::Detect).drained_within(process.drain)
         };
         let host = Host::new(Self::SECTION, detect.handler(), queues, config, &process.metrics, &process.health)?;
         let stop = process.shutdown();

@@ -96,8 +96,7 @@ impl Role for MergeRole {
         let letters = Arc::new(DeadLetters::new(bucket));
 
         let Own { batches, batch_max, batch_linger, .. } = self.own;
-        let batched =
-            HostConfig { permits: batches, batch_max, batch_linger, ..HostConfig::new(rabbitmq.queues(Work::Merge)) };
+        let batched = HostConfig { permits: batches, batch_max, batch_linger, ..HostConfig::new(Work::Merge) };
         let single = |work| HostConfig::new(vec![Queue::Dead(work)]);
         process.host(Self::SECTION, merge.handler(), &queues, batched)?;
         process.host("dead_detect", Arc::clone(&letters).jobs(), &queues, single(Work::Detect))?;

@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use detektor_contract::names::Queue;
 
 use super::Around;
-use crate::queue::{Consumer, Delivery, Depth, Message, QueueError, Queues, Settle, Tag};
+use crate::queue::{Consumer, Delivery, Depth, Message, Partitions, QueueError, Queues, Settle, Tag};
 
-/// Queues behind something. Calls: `publish`, `consume`, `depth`, `receive`, `ack`, `requeue`, `cancel`, `close`.
+/// Queues behind something. Calls: `publish`, `consume`, `depth`, `partitions`, `open`, `retire`, `is_drained`, `remove`,
+/// `receive`, `ack`, `requeue`, `turn_to`, `cancel`, `close`.
 pub struct AroundQueues<A> {
     inner: Arc<dyn Queues>,
     around: Arc<A>,
@@ -33,6 +34,27 @@ impl<A: Around> Queues for AroundQueues<A> {
     async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
         self.around.call("depth", self.inner.depth(queue)).await
     }
+
+    /// Everybody looks now and then, for news that can wait: what publishes and receives is not to be held up by it.
+    async fn partitions(&self) -> Result<Partitions, QueueError> {
+        self.around.wait("partitions", self.inner.partitions()).await
+    }
+
+    async fn open(&self, queue: Queue) -> Result<(), QueueError> {
+        self.around.call("open", self.inner.open(queue)).await
+    }
+
+    async fn retire(&self, queue: Queue) -> Result<(), QueueError> {
+        self.around.call("retire", self.inner.retire(queue)).await
+    }
+
+    async fn is_drained(&self, queue: Queue) -> Result<bool, QueueError> {
+        self.around.call("is_drained", self.inner.is_drained(queue)).await
+    }
+
+    async fn remove(&self, queue: Queue) -> Result<bool, QueueError> {
+        self.around.call("remove", self.inner.remove(queue)).await
+    }
 }
 
 struct AroundConsumer<A> {
@@ -52,6 +74,10 @@ impl<A: Around> Consumer for AroundConsumer<A> {
             Settle::Requeue => "requeue",
         };
         self.around.call(call, self.inner.settle(tag, how)).await
+    }
+
+    async fn turn_to(&self, queues: &[Queue], retired: &[Queue]) -> Result<(), QueueError> {
+        self.around.call("turn_to", self.inner.turn_to(queues, retired)).await
     }
 
     async fn cancel(&self) -> Result<(), QueueError> {

@@ -7,6 +7,7 @@
 
 pub mod bucket;
 pub mod coordination;
+pub mod partitions;
 pub mod queue;
 pub mod samples;
 pub mod store;

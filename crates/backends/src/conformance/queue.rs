@@ -39,26 +39,39 @@ macro_rules! queue_conformance {
                 publishing_nothing_is_fine,
             ]
         );
+        $crate::conformance_cases!(
+            partitions,
+            $bench,
+            [
+                a_partition_is_opened_retired_and_removed,
+                what_is_given_back_keeps_a_retired_queue,
+                the_first_partition_and_dead_letters_stay,
+                a_consumer_turns_to_other_queues,
+                a_consumer_that_turns_holds_no_more_than_before,
+                a_cancelled_consumer_turns_no_more,
+                what_is_published_while_partitions_change_is_there,
+            ]
+        );
     };
 }
 
-const DETECT: Queue = Queue::Work(Work::Detect, 0);
-const OTHER: Queue = Queue::Work(Work::Detect, 1);
+pub(super) const DETECT: Queue = Queue::Work(Work::Detect, 0);
+pub(super) const OTHER: Queue = Queue::Work(Work::Detect, 1);
 
-fn message(text: impl Into<String>) -> Message {
+pub(super) fn message(text: impl Into<String>) -> Message {
     Message { body: Bytes::from(text.into()), headers: BTreeMap::new() }
 }
 
-fn text(delivery: &Delivery) -> String {
+pub(super) fn text(delivery: &Delivery) -> String {
     String::from_utf8(delivery.message.body.to_vec()).unwrap()
 }
 
-async fn receive(consumer: &Arc<dyn Consumer>) -> Delivery {
+pub(super) async fn receive(consumer: &Arc<dyn Consumer>) -> Delivery {
     soon(consumer.receive()).await.unwrap()
 }
 
 /// Depths of a broker are measured now and then.
-async fn depth_becomes(queues: &Arc<dyn Queues>, queue: Queue, ready: u64, unacked: u64) {
+pub(super) async fn depth_becomes(queues: &Arc<dyn Queues>, queue: Queue, ready: u64, unacked: u64) {
     let wanted = Depth { ready, unacked };
     let reached = async {
         while queues.depth(queue).await.unwrap() != wanted {

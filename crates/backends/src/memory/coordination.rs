@@ -45,10 +45,6 @@ impl State {
         true
     }
 
-    fn partitions(&self) -> u16 {
-        self.partitions.max(1)
-    }
-
     fn holds(&self, name: &LeaseName, epoch: Epoch) -> bool {
         self.leases.get(name).is_some_and(|lease| lease.epoch == epoch && lease.holder.is_some())
     }
@@ -71,7 +67,7 @@ impl State {
         };
         Sight {
             members: self.members.values().cloned().collect(),
-            partitions: self.partitions(),
+            partitions: self.partitions,
             cameras: ids.into_iter().map(seen).collect(),
         }
     }
@@ -215,7 +211,7 @@ impl Coordination for MemoryDatabase {
         let state = self.coordination();
         Ok(Placement {
             revision: state.placement_revision,
-            partitions: state.partitions(),
+            partitions: state.partitions,
             cameras: state.placed.values().cloned().collect(),
         })
     }
@@ -238,7 +234,7 @@ impl Coordination for MemoryDatabase {
 
     async fn set_partitions(&self, partitions: u16) -> Result<()> {
         let mut state = self.coordination();
-        if state.partitions() != partitions.max(1) {
+        if state.partitions != partitions.max(1) {
             state.partitions = partitions.max(1);
             state.placement_revision += 1;
         }

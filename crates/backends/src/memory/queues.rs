@@ -8,7 +8,7 @@ use detektor_contract::names::Queue;
 use tokio::sync::Notify;
 
 use crate::queue::{
-    Consumer, Delivery, Depth, HEADER_ATTEMPTS, HEADER_ERROR, Message, QueueError, Queues, Settle, Tag,
+    Consumer, Delivery, Depth, HEADER_ATTEMPTS, HEADER_ERROR, Message, Partitions, QueueError, Queues, Settle, Tag,
 };
 use crate::sqlite::queue::state::{ConsumerId, Id, State};
 
@@ -22,7 +22,6 @@ pub struct MemoryQueues {
     delivery_limit: u32,
 }
 
-#[derive(Default)]
 struct Books {
     state: State,
     messages: BTreeMap<Id, Message>,
@@ -49,9 +48,19 @@ impl Books {
 }
 
 impl MemoryQueues {
-    /// They are empty. A message is delivered `delivery_limit` times before it goes to the dead letters.
+    /// They are empty, and as many as there are by default. A message is delivered `delivery_limit` times before it goes to the dead letters.
     pub fn new(delivery_limit: u32) -> Arc<Self> {
-        Arc::new(Self { books: Mutex::default(), changed: Notify::new(), delivery_limit: delivery_limit.max(1) })
+        Self::over(State::new(), delivery_limit)
+    }
+
+    /// No partition is open yet, as on a broker that is new.
+    pub fn empty(delivery_limit: u32) -> Arc<Self> {
+        Self::over(State::default(), delivery_limit)
+    }
+
+    fn over(state: State, delivery_limit: u32) -> Arc<Self> {
+        let books = Books { state, messages: BTreeMap::new(), last_id: 0 };
+        Arc::new(Self { books: Mutex::new(books), changed: Notify::new(), delivery_limit: delivery_limit.max(1) })
     }
 
     fn books(&self) -> MutexGuard<'_, Books> {
@@ -78,8 +87,11 @@ impl MemoryQueues {
 #[async_trait]
 impl Queues for Arc<MemoryQueues> {
     async fn publish(&self, queue: Queue, messages: Vec<Message>) -> Result<()> {
-        self.change(|books, limit| messages.into_iter().for_each(|message| books.put(queue, message, limit)));
-        Ok(())
+        self.change(|books, limit| {
+            let queue = books.state.takes(queue)?;
+            messages.into_iter().for_each(|message| books.put(queue, message, limit));
+            Ok(())
+        })
     }
 
     async fn consume(&self, queues: &[Queue], prefetch: u32) -> Result<Arc<dyn Consumer>> {
@@ -88,6 +100,28 @@ impl Queues for Arc<MemoryQueues> {
 
     async fn depth(&self, queue: Queue) -> Result<Depth> {
         Ok(self.books().state.depth(queue))
+    }
+
+    async fn partitions(&self) -> Result<Partitions> {
+        Ok(self.books().state.partitions())
+    }
+
+    async fn open(&self, queue: Queue) -> Result<()> {
+        self.books().state.open(queue);
+        Ok(())
+    }
+
+    async fn retire(&self, queue: Queue) -> Result<()> {
+        self.books().state.retire(queue);
+        Ok(())
+    }
+
+    async fn is_drained(&self, queue: Queue) -> Result<bool> {
+        Ok(self.books().state.is_drained(queue))
+    }
+
+    async fn remove(&self, queue: Queue) -> Result<bool> {
+        Ok(self.books().state.remove(queue))
     }
 }
 
@@ -137,6 +171,10 @@ impl Consumer for MemoryConsumer {
             }
             Settle::Requeue => books.state.put_back(self.id, tag, limit),
         })
+    }
+
+    async fn turn_to(&self, queues: &[Queue], retired: &[Queue]) -> Result<()> {
+        self.queues.change(|books, _| books.state.turn_to(self.id, [queues, retired].concat()))
     }
 
     async fn cancel(&self) -> Result<()> {

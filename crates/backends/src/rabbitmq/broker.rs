@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Connection, ConnectionProperties, ErrorKind};
 use tokio::time::timeout;
 
 use super::unavailable;
@@ -53,6 +54,13 @@ impl Broker {
         };
         within("connecting to the broker", connect).await
     }
+}
+
+/// Whether the broker says that there is no such thing.
+pub(super) fn is_not_found(error: &QueueError) -> bool {
+    let QueueError::Unavailable { source: Some(source), .. } = error else { return false };
+    let kind = source.downcast_ref::<lapin::Error>().map(lapin::Error::kind);
+    matches!(kind, Some(ErrorKind::ProtocolError(said)) if *said.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
 }
 
 /// What the broker answers in time.

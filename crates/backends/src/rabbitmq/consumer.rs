@@ -3,9 +3,15 @@
 //! It subscribes to as many queues as it has permits (its home queues), with prefetches that sum up to them. Where permits are
 //! idle it looks into the other queues, and into those home queues whose own share is taken, one message at a time: so no
 //! message waits in a busy worker while another is idle, but for the moment between a look and the next one.
+//!
+//! Which queues there are changes while it runs: it then draws its home queues anew. What its old subscriptions had on the way
+//! is received first. A queue that is retired may be gone at any time, and with it the channel that looks into it: so that is the
+//! queue's own.
+
+mod sources;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,18 +23,22 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{Acker, BasicProperties, Channel};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::broker::within;
+use self::sources::{GONE_FOR, Home, LastLooks, Look, Sources, Taken};
+use super::broker::{is_not_found, within};
 use super::link::Link;
 use super::message;
 use crate::queue::{Consumer, Delivery, QueueError, Settle, Tag};
 
 /// How often idle permits look into queues that nothing is subscribed to.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A worker that was busy for so long still takes one message from elsewhere: a queue that is nobody's home, as one that is retired
+/// may be, would else wait for as long as there is work.
+const BUSY_FOR: Duration = Duration::from_millis(250);
 /// Between two tries to subscribe.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
@@ -47,20 +57,11 @@ pub(super) struct RabbitConsumer {
 struct Shared {
     link: Arc<Link>,
     permits: Arc<Semaphore>,
-    homes: Vec<Home>,
-    others: Vec<Queue>,
+    sources: watch::Sender<Sources>,
     /// Take no more.
     stop: CancellationToken,
     /// Give back what nobody has received.
     close: CancellationToken,
-}
-
-/// A queue that is subscribed to.
-struct Home {
-    queue: Queue,
-    prefetch: u16,
-    /// Deliveries of it that are held.
-    taken: Arc<AtomicU32>,
 }
 
 /// A delivery that is not settled. As long as it is held, so is its channel.
@@ -94,55 +95,22 @@ impl Held {
     }
 }
 
-/// Counts a delivery as long as it lives.
-struct Taken(Option<Arc<AtomicU32>>);
-
-impl Taken {
-    fn of(counter: &Arc<AtomicU32>) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Self(Some(Arc::clone(counter)))
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        if let Some(counter) = &self.0 {
-            counter.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-}
-
 impl RabbitConsumer {
     pub(super) async fn begin(link: Arc<Link>, queues: &[Queue], prefetch: u32) -> Result<Self, QueueError> {
         let permits = usize::try_from(prefetch).unwrap_or(usize::MAX).clamp(1, usize::from(u16::MAX));
-        // Whoever subscribes to some only begins anywhere.
-        let mut order = queues.to_vec();
-        let first = fastrand::usize(..order.len().max(1));
-        order.rotate_left(first);
-        let others = order.split_off(permits.min(order.len()));
-        let (share, more) = (permits / order.len().max(1), permits % order.len().max(1));
-        let home = |(n, queue): (usize, Queue)| {
-            let prefetch = (share + usize::from(n < more)) as u16;
-            Home { queue, prefetch, taken: Arc::default() }
-        };
-        let homes: Vec<Home> = order.into_iter().enumerate().map(home).collect();
         let (arrive, arrived) = mpsc::channel(permits);
-        let permits = Arc::new(Semaphore::new(permits));
         let shared = Arc::new(Shared {
             link,
-            permits,
-            homes,
-            others,
+            permits: Arc::new(Semaphore::new(permits)),
+            sources: watch::Sender::new(Sources::new(queues, permits)),
             stop: CancellationToken::new(),
             close: CancellationToken::new(),
         });
-        // That the broker is away, or has no such queue, is better known at once.
+        // That the broker is away is better known at once.
         let first = shared.link.channel().await?;
         let (delivering, subscribed) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
-        for n in 0..shared.homes.len() {
-            tasks.spawn(Arc::clone(&shared).subscribe(n, arrive.clone(), delivering.clone()));
-        }
+        tasks.spawn(Arc::clone(&shared).subscribe_to_homes(arrive.clone(), delivering.clone()));
         tasks.spawn(Arc::clone(&shared).look_around(first, arrive, delivering));
         Ok(Self {
             shared,
@@ -160,15 +128,50 @@ impl RabbitConsumer {
 }
 
 impl Shared {
-    /// Stays subscribed to a home queue until it is told to stop.
+    /// Stays subscribed to the home queues, whichever they are, until it is told to stop.
     ///
     /// `subscribed` is let go once nothing more is delivered.
-    async fn subscribe(self: Arc<Self>, n: usize, arrive: mpsc::Sender<Held>, subscribed: mpsc::Sender<()>) {
-        let mut subscribed = Some(subscribed);
+    async fn subscribe_to_homes(self: Arc<Self>, arrive: mpsc::Sender<Held>, subscribed: mpsc::Sender<()>) {
+        let mut sources = self.sources.subscribe();
         while !self.stop.is_cancelled() {
-            if let Err(error) = self.deliver(&self.homes[n], &arrive, &mut subscribed).await {
-                tracing::info!(queue = %self.homes[n].queue, error = %error, "subscribing anew");
-                self.stop.run_until_cancelled(sleep(AGAIN_AFTER)).await;
+            let homes = Arc::clone(&sources.borrow_and_update().homes);
+            let over = self.stop.child_token();
+            let mut running = JoinSet::new();
+            for home in homes.iter().cloned() {
+                running.spawn(Arc::clone(&self).subscribe(home, over.clone(), arrive.clone(), subscribed.clone()));
+            }
+            // The sender is ours: it cannot be gone.
+            let others = sources.wait_for(|now| !Arc::ptr_eq(&now.homes, &homes));
+            _ = self.stop.run_until_cancelled(others).await;
+            over.cancel();
+            let ended = async { while running.join_next().await.is_some() {} };
+            tokio::pin!(ended);
+            tokio::select! {
+                // Before that, a prefetch of the old ones and one of the new ones would be held at once.
+                () = &mut ended => {}
+                () = self.stop.cancelled() => {
+                    // What is on its way waits for permits; whoever cancels does not.
+                    drop(subscribed);
+                    return ended.await;
+                }
+            }
+        }
+    }
+
+    /// Stays subscribed to a home queue until that is over.
+    async fn subscribe(
+        self: Arc<Self>,
+        home: Home,
+        over: CancellationToken,
+        arrive: mpsc::Sender<Held>,
+        subscribed: mpsc::Sender<()>,
+    ) {
+        let mut subscribed = Some(subscribed);
+        while !over.is_cancelled() {
+            if let Err(error) = self.deliver(&home, &over, &arrive, &mut subscribed).await {
+                tracing::info!(queue = %home.queue, error = %error, "subscribing anew");
+                let pause = if is_not_found(&error) { GONE_FOR } else { AGAIN_AFTER };
+                over.run_until_cancelled(sleep(pause)).await;
             }
         }
     }
@@ -177,6 +180,7 @@ impl Shared {
     async fn deliver(
         &self,
         home: &Home,
+        over: &CancellationToken,
         arrive: &mpsc::Sender<Held>,
         subscribed: &mut Option<mpsc::Sender<()>>,
     ) -> Result<(), QueueError> {
@@ -191,9 +195,15 @@ impl Shared {
         );
         let mut stream = within(&context, consume).await?;
         let mut waiting = None;
-        while let Some(next) = self.stop.run_until_cancelled(stream.next()).await {
-            let Some(Ok(delivery)) = next else { return Err(super::unavailable(context, "the channel is gone")) };
-            match self.stop.run_until_cancelled(self.permit()).await {
+        while let Some(next) = over.run_until_cancelled(stream.next()).await {
+            let Some(Ok(delivery)) = next else {
+                // The broker ends a subscription without its channel where the queue is gone.
+                if channel.status().connected() {
+                    over.run_until_cancelled(sleep(GONE_FOR)).await;
+                }
+                return Err(super::unavailable(context, "the channel is gone, or the queue"));
+            };
+            match over.run_until_cancelled(self.permit()).await {
                 Some(permit) => self.pass_on(home, delivery, &channel, permit, arrive).await,
                 // Whoever cancels is not to wait for permits.
                 None => {
@@ -242,17 +252,42 @@ impl Shared {
         }
     }
 
-    /// Lets idle permits look into the other queues.
+    /// Lets idle permits look into the other queues, and now and then one that is not idle.
     async fn look_around(
         self: Arc<Self>,
         mut channel: Channel,
         arrive: mpsc::Sender<Held>,
         _looking: mpsc::Sender<()>,
     ) {
+        let (mut last_looks, mut idle) = (LastLooks::default(), Instant::now());
         while self.stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
-            for (queue, taken) in self.worth_a_look() {
-                match self.look_into(&channel, queue, taken.as_ref(), &arrive).await {
+            last_looks.only(self.sources.borrow().retired());
+            let (looks, mut permit) = match self.permits.available_permits() {
+                0 if idle.elapsed() < BUSY_FOR => continue,
+                0 => (self.sources.borrow().others(), None),
+                _ => (self.sources.borrow().worth_a_look(), None),
+            };
+            if looks.is_empty() {
+                continue;
+            }
+            if self.permits.available_permits() == 0 {
+                // Those who wait for a permit get it in turn.
+                permit = self.stop.run_until_cancelled(self.permit()).await;
+            }
+            idle = Instant::now();
+            for look in looks {
+                let on = match look.retired {
+                    false => Ok(Some(channel.clone())),
+                    true => last_looks.channel(look.queue, &self.link).await,
+                };
+                let looked = match on {
+                    Ok(Some(on)) => self.look_into(&on, &look, &mut permit, &arrive).await,
+                    Ok(None) => Ok(()),
+                    Err(error) => Err(error),
+                };
+                match looked {
                     Ok(()) => {}
+                    Err(_) if look.retired => last_looks.rest(look.queue),
                     Err(_) => match self.link.channel().await {
                         Ok(anew) => channel = anew,
                         // The subscriptions tell of it.
@@ -265,30 +300,24 @@ impl Shared {
         }
     }
 
-    /// Queues that nothing brings messages from while permits are idle.
-    fn worth_a_look(&self) -> Vec<(Queue, Option<Arc<AtomicU32>>)> {
-        if self.permits.available_permits() == 0 {
-            return Vec::new();
-        }
-        let full = |home: &&Home| home.taken.load(Ordering::Relaxed) >= u32::from(home.prefetch);
-        let homes = self.homes.iter().filter(full).map(|home| (home.queue, Some(Arc::clone(&home.taken))));
-        self.others.iter().map(|queue| (*queue, None)).chain(homes).collect()
-    }
-
-    /// Takes what a queue has, as long as permits are idle.
+    /// Takes what a queue has, as long as permits are idle; `permit` is one that is there already.
     async fn look_into(
         &self,
         channel: &Channel,
-        queue: Queue,
-        taken: Option<&Arc<AtomicU32>>,
+        Look { queue, taken, .. }: &Look,
+        permit: &mut Option<OwnedSemaphorePermit>,
         arrive: &mpsc::Sender<Held>,
     ) -> Result<(), QueueError> {
         while !self.stop.is_cancelled() {
-            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return Ok(()) };
+            let found = permit.take().or_else(|| Arc::clone(&self.permits).try_acquire_owned().ok());
+            let Some(idle) = found else { return Ok(()) };
             let get = channel.basic_get(queue.to_string().into(), BasicGetOptions::default());
-            let Some(got) = within(&format!("looking into {queue}"), get).await? else { return Ok(()) };
-            let taken = taken.map_or(Taken(None), Taken::of);
-            let held = Held::new(queue, got.delivery, channel, permit, taken);
+            let Some(got) = within(&format!("looking into {queue}"), get).await? else {
+                *permit = Some(idle);
+                return Ok(());
+            };
+            let taken = taken.as_ref().map_or_else(Taken::none, Taken::of);
+            let held = Held::new(*queue, got.delivery, channel, idle, taken);
             if let Err(mpsc::error::SendError(held)) = arrive.send(held).await {
                 give_back(&held.acker).await;
             }
@@ -331,6 +360,14 @@ impl Consumer for RabbitConsumer {
         };
         // With its channel gone the broker has taken the message back.
         if settled.is_ok_and(|settled| settled) { Ok(()) } else { Err(QueueError::NotHeld(tag)) }
+    }
+
+    async fn turn_to(&self, queues: &[Queue], retired: &[Queue]) -> Result<(), QueueError> {
+        if self.shared.stop.is_cancelled() {
+            return Err(QueueError::Closed);
+        }
+        self.shared.sources.send_modify(|sources| sources.turn_to(queues, retired));
+        Ok(())
     }
 
     async fn cancel(&self) -> Result<(), QueueError> {

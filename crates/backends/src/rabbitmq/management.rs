@@ -16,17 +16,26 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub(super) struct Management {
     client: reqwest::Client,
     queues_url: String,
+    bindings_url: String,
     policies_url: String,
     user: String,
     password: SecretFile,
 }
 
+/// What is measured of a queue; none where nothing was yet.
 #[derive(Deserialize)]
 struct Measured {
-    #[serde(default)]
-    messages_ready: u64,
-    #[serde(default)]
-    messages_unacknowledged: u64,
+    messages_ready: Option<u64>,
+    messages_unacknowledged: Option<u64>,
+}
+
+/// A binding, of an exchange or of the default one.
+#[derive(Deserialize)]
+pub(super) struct Binding {
+    /// The exchange; empty is the default one.
+    pub(super) source: String,
+    /// What is bound.
+    pub(super) destination: String,
 }
 
 impl Management {
@@ -37,6 +46,7 @@ impl Management {
         Ok(Self {
             client: client(options.ca_file.as_ref())?,
             queues_url: format!("{}/api/queues/{vhost}", options.management_url.trim_end_matches('/')),
+            bindings_url: format!("{}/api/bindings/{vhost}", options.management_url.trim_end_matches('/')),
             policies_url: format!("{}/api/policies/{vhost}", options.management_url.trim_end_matches('/')),
             user: options.user.clone(),
             password: SecretFile::new(&options.password_file),
@@ -52,12 +62,38 @@ impl Management {
     }
 
     pub(super) async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
+        let Some(measured) = self.measured(queue).await? else { return Ok(Depth::default()) };
+        let Measured { messages_ready, messages_unacknowledged } = measured;
+        Ok(Depth { ready: messages_ready.unwrap_or(0), unacked: messages_unacknowledged.unwrap_or(0) })
+    }
+
+    /// Whether a queue that is there is measured, and found to hold nothing.
+    pub(super) async fn holds_nothing(&self, queue: Queue) -> Result<bool, QueueError> {
+        let nothing = |found: Option<u64>| found == Some(0);
+        let measured = self.measured(queue).await?;
+        Ok(measured.is_some_and(|found| nothing(found.messages_ready) && nothing(found.messages_unacknowledged)))
+    }
+
+    /// Every binding. It comes from what the broker knows, not from what it measures.
+    pub(super) async fn bindings(&self) -> Result<Vec<Binding>, QueueError> {
+        let failed = |error: reqwest::Error| unavailable("asking which partitions there are", error.without_url());
+        let answer = self.get(&self.bindings_url).await?.map_err(failed)?;
+        answer.error_for_status().map_err(failed)?.json().await.map_err(failed)
+    }
+
+    /// What is measured of a queue; none if it is not there.
+    async fn measured(&self, queue: Queue) -> Result<Option<Measured>, QueueError> {
         let failed = |error: reqwest::Error| unavailable(format!("asking how much {queue} holds"), error.without_url());
+        let answer = self.get(&format!("{}/{queue}", self.queues_url)).await?.map_err(failed)?;
+        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        answer.error_for_status().map_err(failed)?.json().await.map(Some).map_err(failed)
+    }
+
+    async fn get(&self, url: &str) -> Result<reqwest::Result<reqwest::Response>, QueueError> {
         let password = self.password.read().map_err(|error| unavailable("reading the broker's password", error))?;
-        let ask = self.client.get(format!("{}/{queue}", self.queues_url)).basic_auth(&self.user, Some(&*password));
-        let answer = ask.send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
-        let measured: Measured = answer.json().await.map_err(failed)?;
-        Ok(Depth { ready: measured.messages_ready, unacked: measured.messages_unacknowledged })
+        Ok(self.client.get(url).basic_auth(&self.user, Some(&*password)).send().await)
     }
 }
 

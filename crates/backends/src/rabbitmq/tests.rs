@@ -22,9 +22,20 @@ struct OnRabbit {
 impl OnRabbit {
     async fn fresh() -> Self {
         let options = crate::servers::RabbitMq::shared().await.vhost(LIMIT).await;
-        let queues = Arc::new(RabbitMq::connect(options.clone()).await.unwrap());
+        let queues = connected(&options).await;
         Self { options, queues }
     }
+}
+
+/// Connects; two partitions are open.
+async fn connected(options: &RabbitOptions) -> Arc<RabbitMq> {
+    let queues = RabbitMq::connect(options.clone()).await.unwrap();
+    for work in Work::ALL {
+        for partition in 0..2 {
+            queues.open(Queue::Work(work, partition)).await.unwrap();
+        }
+    }
+    Arc::new(queues)
 }
 
 #[async_trait]
@@ -59,5 +70,30 @@ async fn idle_permits_take_from_where_the_work_is() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), all).await.unwrap();
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_consumer_still_empties_what_is_nobodys_home() {
+    const LEFT: usize = 5;
+    let bench = OnRabbit::fresh().await;
+    let (busy, old) = (Queue::Work(Work::Detect, 0), Queue::Work(Work::Detect, 1));
+    let message = |text: &str| Message { body: Bytes::from(text.to_owned()), ..Message::default() };
+    bench.queues.publish(old, vec![message("left"); LEFT]).await.unwrap();
+    bench.queues.publish(busy, vec![message("new"); 2_000]).await.unwrap();
+    bench.queues.retire(old).await.unwrap();
+    let consumer = bench.queues.consume(&[busy], 1).await.unwrap();
+    consumer.turn_to(&[busy], &[old]).await.unwrap();
+    let mut left = 0;
+    let emptied = async {
+        while left < LEFT {
+            let delivery = consumer.receive().await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            left += usize::from(delivery.queue == old);
+            consumer.settle(delivery.tag, crate::queue::Settle::Ack).await.unwrap();
+        }
+    };
+    let emptied = tokio::time::timeout(std::time::Duration::from_secs(15), emptied).await;
+    assert!(emptied.is_ok(), "{left} of {LEFT} came");
     consumer.close().await.unwrap();
 }

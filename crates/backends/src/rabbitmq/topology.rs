@@ -24,26 +24,26 @@ pub struct Policy {
     pub definition: Map<String, Value>,
 }
 
-/// Every queue there is with so many partitions.
-pub fn declarations(partitions: u16) -> Vec<Declaration> {
-    let works = [Work::Detect, Work::Merge];
-    let partitioned = works.into_iter().flat_map(|work| (0..partitions).map(move |partition| (work, partition)));
-    let working = partitioned.map(|(work, partition)| Declaration {
-        queue: Queue::Work(work, partition),
-        arguments: arguments(json!({
-            "x-queue-type": "quorum",
-            // A dead letter leaves its queue only once the dead letters have it; that needs a queue that refuses when full.
-            "x-overflow": "reject-publish",
-            "x-dead-letter-strategy": "at-least-once",
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": Queue::Dead(work).to_string(),
-        })),
-    });
-    let dead = works.into_iter().map(|work| Declaration {
+/// The queues of dead letters: they are always there.
+pub fn dead() -> [Declaration; 2] {
+    Work::ALL.map(|work| Declaration {
         queue: Queue::Dead(work),
         arguments: arguments(json!({ "x-queue-type": "quorum", "x-overflow": "reject-publish" })),
-    });
-    working.chain(dead).collect()
+    })
+}
+
+/// A partition's queue; none for what is no partition.
+pub fn working(queue: Queue) -> Option<Declaration> {
+    let Queue::Work(work, _) = queue else { return None };
+    let arguments = arguments(json!({
+        "x-queue-type": "quorum",
+        // A dead letter leaves its queue only once the dead letters have it; that needs a queue that refuses when full.
+        "x-overflow": "reject-publish",
+        "x-dead-letter-strategy": "at-least-once",
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": Queue::Dead(work).to_string(),
+    }));
+    Some(Declaration { queue, arguments })
 }
 
 /// The policies. `delivery_limit`: deliveries of one message; `max_bytes`: the most that a queue holds before it refuses.
@@ -79,10 +79,10 @@ mod tests {
 
     #[test]
     fn every_partition_has_its_queues_and_dead_letters_lead_to_one() {
-        let declared = declarations(10);
+        let partitions = Work::ALL.into_iter().flat_map(|work| (0..10).map(move |n| Queue::Work(work, n)));
+        let declared: Vec<Declaration> = partitions.filter_map(working).chain(dead()).collect();
         assert_eq!(declared.len(), 22);
-        let names: std::collections::BTreeSet<String> = declared.iter().map(|d| d.queue.to_string()).collect();
-        assert_eq!(names.len(), 22);
+        assert_eq!(working(Queue::Dead(Work::Merge)), None);
         for declaration in &declared {
             let letters = declaration.arguments.get("x-dead-letter-routing-key");
             match declaration.queue {

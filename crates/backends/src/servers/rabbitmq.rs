@@ -113,7 +113,6 @@ impl RabbitMq {
             password_file: self.dir.join("password"),
             ca_file: None,
             management_url: self.management(),
-            partitions: 2,
             delivery_limit,
         }
     }

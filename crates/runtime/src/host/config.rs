@@ -2,18 +2,41 @@
 
 use std::time::Duration;
 
-use detektor_contract::names::Queue;
+use detektor_contract::names::{Queue, Work};
 
 use crate::retry::Policy;
 
 /// No call to the queue waits longer; then it counts as unavailable.
 pub(super) const CALL_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Where messages come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// These queues.
+    Queues(Vec<Queue>),
+    /// Every partition that there is of a kind of work, also while they come and go.
+    Partitions(Work),
+}
+
+impl From<Vec<Queue>> for Source {
+    fn from(queues: Vec<Queue>) -> Self {
+        Self::Queues(queues)
+    }
+}
+
+impl From<Work> for Source {
+    fn from(work: Work) -> Self {
+        Self::Partitions(work)
+    }
+}
+
 /// How a host works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostConfig {
     /// Where messages come from.
-    pub queues: Vec<Queue>,
+    pub source: Source,
+    /// How often a host looks which partitions there are. Whoever opens one waits for longer before work goes there.
+    pub look_every: Duration,
     /// How many batches are worked on at once.
     pub permits: u32,
     /// How many messages a batch holds at most.
@@ -43,10 +66,11 @@ pub struct InvalidHostConfig {
 }
 
 impl HostConfig {
-    /// One message at a time from `queues`.
-    pub fn new(queues: Vec<Queue>) -> Self {
+    /// One message at a time.
+    pub fn new(source: impl Into<Source>) -> Self {
         Self {
-            queues,
+            source: source.into(),
+            look_every: Duration::from_secs(5),
             permits: 1,
             batch_max: 1,
             batch_linger: Duration::from_millis(50),
@@ -78,14 +102,13 @@ impl HostConfig {
                 mistakes.push(InvalidHostConfig { field, found, expected: expected.to_owned() });
             }
         };
-        let unique: std::collections::BTreeSet<_> = self.queues.iter().collect();
-        let names = self.queues.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        expect(
-            !self.queues.is_empty() && unique.len() == self.queues.len(),
-            "queues",
-            format!("[{names}]"),
-            "at least one, each once",
-        );
+        if let Source::Queues(queues) = &self.source {
+            let unique: std::collections::BTreeSet<_> = queues.iter().collect();
+            let names = queues.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let good = !queues.is_empty() && unique.len() == queues.len();
+            expect(good, "source", format!("[{names}]"), "at least one queue, each once");
+        }
+        expect(!self.look_every.is_zero(), "look_every", format!("{:?}", self.look_every), "more than nothing");
         expect((1..=1024).contains(&self.permits), "permits", self.permits.to_string(), "1 to 1024");
         expect((1..=1024).contains(&self.batch_max), "batch_max", self.batch_max.to_string(), "1 to 1024");
         expect(self.attempts_max >= 1, "attempts_max", self.attempts_max.to_string(), "at least 1");

@@ -5,6 +5,7 @@ mod double;
 mod draining;
 mod failures;
 mod outages;
+mod partitions;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Mutex;
@@ -157,7 +158,7 @@ async fn a_batch_is_acked_after_all_its_outputs_are_out() {
 #[tokio::test(start_paused = true)]
 async fn outputs_go_to_their_inputs_partition_with_its_trace_and_measurements() {
     let mut bench = Bench::new().batches(1, 4);
-    bench.config.queues = vec![Queue::Work(Work::Detect, 0), Queue::Work(Work::Detect, 7)];
+    bench.config.source = vec![Queue::Work(Work::Detect, 0), Queue::Work(Work::Detect, 7)].into();
     let trace = Trace::begin();
     let mut headers = BTreeMap::from([(HEADER_CLOSED_AT.to_owned(), "17".to_owned())]);
     trace.write(&mut headers);
@@ -218,7 +219,8 @@ async fn what_was_delivered_before_runs_alone() {
 #[test]
 fn every_mistake_in_a_configuration_is_named_at_once() {
     let config = HostConfig {
-        queues: vec![JOBS, JOBS],
+        source: vec![JOBS, JOBS].into(),
+        look_every: Duration::ZERO,
         permits: 0,
         batch_max: 5_000,
         attempts_max: 0,
@@ -229,7 +231,13 @@ fn every_mistake_in_a_configuration_is_named_at_once() {
     let queues = Arc::new(Memory::default());
     let error = Host::new("detect", handler, queues, config, &Metrics::new(), &Health::new()).err().unwrap();
     let text = error.to_string();
-    for field in ["queues is [detect.03, detect.03]", "permits is 0", "batch_max is 5000", "attempts_max is 0"] {
+    for field in [
+        "source is [detect.03, detect.03]",
+        "look_every is 0ns",
+        "permits is 0",
+        "batch_max is 5000",
+        "attempts_max is 0",
+    ] {
         assert!(text.contains(field), "{text}");
     }
     assert!(text.contains("drain_deadline is 5s (expected more than batch_linger + deadline = 20.05s"), "{text}");

@@ -13,7 +13,7 @@ use detektor_backends::queue::{QueueError, Queues};
 use detektor_backends::rabbitmq::{RabbitMq, RabbitOptions};
 use detektor_backends::s3::{Credentials, DEFAULT_REGION, S3Bucket, S3Options};
 use detektor_backends::store::EventStore;
-use detektor_contract::names::{DEFAULT_PARTITIONS, Queue, Work};
+use detektor_contract::names::DEFAULT_PARTITIONS;
 use futures::future::BoxFuture;
 
 use super::{Configured, Process};
@@ -60,7 +60,7 @@ pub struct Broker {
     pub password_file: Option<PathBuf>,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// Partitions of each kind of work.
+    /// Partitions of each kind of work, until somebody says otherwise.
     pub partitions: u16,
     /// Deliveries of a message.
     pub delivery_limit: u32,
@@ -97,7 +97,7 @@ impl Settings for Broker {
             "partitions",
             partitions,
             whole(1..=1000),
-            "Partitions of each kind of work; the same for all roles.",
+            "Partitions of each kind of work, as long as `detektor partitions N` has not said how many.",
         );
         visitor.field(
             "delivery_limit",
@@ -116,11 +116,6 @@ impl Broker {
         scheme(&self.management_url, &["http://", "https://"], "rabbitmq.management_url", mistakes);
     }
 
-    /// The queues of a kind of work.
-    pub fn queues(&self, work: Work) -> Vec<Queue> {
-        (0..self.partitions).map(|partition| Queue::Work(work, partition)).collect()
-    }
-
     /// As the backend wants it.
     pub fn options(&self) -> RabbitOptions {
         RabbitOptions {
@@ -129,7 +124,6 @@ impl Broker {
             password_file: file(self.password_file.as_ref()),
             ca_file: self.ca_file.clone(),
             management_url: self.management_url.clone(),
-            partitions: self.partitions,
             delivery_limit: self.delivery_limit,
         }
     }
@@ -153,6 +147,14 @@ impl Broker {
                 Ok(queues)
             })
         })
+    }
+
+    /// The queues, without connecting before they are used.
+    ///
+    /// # Errors
+    /// Where the settings make no sense.
+    pub fn reach(&self, process: &Process) -> Result<Arc<dyn Queues>, BoxError> {
+        Ok(AroundQueues::new(Arc::new(RabbitMq::new(self.options())?), process.breaker("rabbitmq")))
     }
 }
 
@@ -445,8 +447,13 @@ impl Settings for Servers {
 impl Servers {
     /// What is wrong with any of them.
     pub fn all_mistakes(&self, mistakes: &mut Mistakes) {
-        self.rabbitmq.mistakes(mistakes);
         self.s3.mistakes(mistakes);
+        self.all_mistakes_but_the_bucket(mistakes);
+    }
+
+    /// What is wrong with the broker or the database.
+    pub fn all_mistakes_but_the_bucket(&self, mistakes: &mut Mistakes) {
+        self.rabbitmq.mistakes(mistakes);
         self.postgres.mistakes(mistakes);
     }
 }

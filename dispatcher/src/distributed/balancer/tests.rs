@@ -2,7 +2,7 @@
 
 use detektor_backends::coordination::{Load, Placement};
 use detektor_backends::failing::{FailingCoordination, Plan as Faults};
-use detektor_backends::memory::MemoryDatabase;
+use detektor_backends::memory::{MemoryDatabase, MemoryQueues};
 use serde_json::json;
 
 use super::*;
@@ -11,7 +11,8 @@ use crate::distributed::double::{Cluster, camera, seconds};
 const INTERVAL: Duration = Duration::from_secs(1);
 
 fn balancer(coordination: Arc<dyn Coordination>, name: &str) -> Balancer {
-    Balancer::new(BalancerConfig::new(Member { name: name.to_owned(), incarnation: 1 }), coordination).unwrap()
+    let member = Member { name: name.to_owned(), incarnation: 1 };
+    Balancer::new(BalancerConfig { partitions: 1, ..BalancerConfig::new(member) }, coordination).unwrap()
 }
 
 fn member(name: &str) -> Member {
@@ -147,7 +148,7 @@ async fn what_has_a_place_is_moved_in_peace() {
 #[tokio::test(start_paused = true)]
 async fn partitions_are_as_many_as_it_was_told() {
     let database = MemoryDatabase::new();
-    let config = BalancerConfig { partitions: Some(10), ..BalancerConfig::new(member("b1")) };
+    let config = BalancerConfig { partitions: 10, ..BalancerConfig::new(member("b1")) };
     let mut one = Balancer::new(config.clone(), database.clone()).unwrap();
     want(&database, 0..100).await;
     one.step().await.unwrap();
@@ -155,8 +156,64 @@ async fn partitions_are_as_many_as_it_was_told() {
     for partition in 0..10 {
         assert_eq!(placement.cameras.iter().filter(|row| row.partition == partition).count(), 10);
     }
-    let wrong = BalancerConfig { partitions: Some(0), ttl: INTERVAL, ..config };
+    let wrong = BalancerConfig { partitions: 0, ttl: INTERVAL, ..config };
     assert_eq!(Balancer::new(wrong, database).err().map(|mistakes| mistakes.len()), Some(2));
+}
+
+fn in_partitions(placement: &Placement) -> Vec<u16> {
+    placement.cameras.iter().map(|row| row.partition).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn cameras_wait_for_queues_but_not_for_ever() {
+    let database = MemoryDatabase::new();
+    // Its keeper never runs, as if the queues were away.
+    let mut one = balancer(database.clone(), "b1").keeping(Arc::new(MemoryQueues::empty(3)));
+    database.set_partitions(4).await.unwrap();
+    want(&database, 0..4).await;
+    let mut waited = 0;
+    while database.placement().await.unwrap().cameras.is_empty() {
+        beat(&database, "d1", Load::default()).await;
+        one.step().await.unwrap();
+        tokio::time::advance(INTERVAL).await;
+        waited += 1;
+    }
+    assert!((5..=7).contains(&waited), "{waited}");
+    assert_eq!(in_partitions(&database.placement().await.unwrap()), [0; 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cameras_follow_the_partitions() {
+    let database = MemoryDatabase::new();
+    let queues = MemoryQueues::empty(3);
+    let config = BalancerConfig { partitions: 3, ..BalancerConfig::new(member("b1")) };
+    let one = Balancer::new(config, database.clone()).unwrap().keeping(Arc::new(queues.clone()));
+    want(&database, 0..6).await;
+    let (shutdown, alive) = (CancellationToken::new(), database.clone());
+    let running = tokio::spawn(one.run(shutdown.clone()));
+    let beating = tokio::spawn(async move {
+        loop {
+            beat(&alive, "d1", Load::default()).await;
+            tokio::time::sleep(INTERVAL).await;
+        }
+    });
+    let settled = async |partitions: u16| {
+        seconds(240).await;
+        let mut used = in_partitions(&database.placement().await.unwrap());
+        used.sort();
+        used.dedup();
+        assert_eq!(used, (0..partitions).collect::<Vec<_>>());
+        assert_eq!(queues.partitions().await.unwrap().0.len(), 2 * usize::from(partitions));
+    };
+    // Nobody has said how many, so it is as configured; what was said before holds.
+    settled(3).await;
+    for partitions in [1, 4, 2] {
+        database.set_partitions(partitions).await.unwrap();
+        settled(partitions).await;
+    }
+    shutdown.cancel();
+    running.await.unwrap();
+    beating.abort();
 }
 
 /// Balancers and dispatchers together: what the balancer says comes true.

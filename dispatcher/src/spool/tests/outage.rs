@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use detektor_backends::embedded::{Embedded, Options};
 use detektor_backends::failing::{FailingQueues, Moment, Plan};
-use detektor_backends::queue::{Consumer, Depth, Message, QueueError, Queues, Settle};
+use detektor_backends::queue::{Consumer, Depth, Message, Partitions, QueueError, Queues, Settle};
 use detektor_contract::EndReason;
 use futures::StreamExt;
 use tokio::time::sleep;
@@ -243,6 +243,26 @@ impl Queues for OneFull {
 
     async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
         self.0.depth(queue).await
+    }
+
+    async fn partitions(&self) -> Result<Partitions, QueueError> {
+        self.0.partitions().await
+    }
+
+    async fn open(&self, queue: Queue) -> Result<(), QueueError> {
+        self.0.open(queue).await
+    }
+
+    async fn retire(&self, queue: Queue) -> Result<(), QueueError> {
+        self.0.retire(queue).await
+    }
+
+    async fn is_drained(&self, queue: Queue) -> Result<bool, QueueError> {
+        self.0.is_drained(queue).await
+    }
+
+    async fn remove(&self, queue: Queue) -> Result<bool, QueueError> {
+        self.0.remove(queue).await
     }
 }
 

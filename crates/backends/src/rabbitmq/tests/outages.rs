@@ -22,10 +22,6 @@ fn numbered(n: u32) -> Message {
     Message { body: Bytes::from(n.to_string()), ..Message::default() }
 }
 
-async fn connected(options: &RabbitOptions) -> Arc<RabbitMq> {
-    Arc::new(RabbitMq::connect(options.clone()).await.unwrap())
-}
-
 /// The same virtual host behind a wire.
 fn behind(wire: &Wire, port: u16, options: RabbitOptions) -> RabbitOptions {
     RabbitOptions { url: options.url.replace(&format!(":{port}/"), &format!(":{}/", wire.port())), ..options }

@@ -41,7 +41,7 @@ async fn a_broker_is_trusted_by_its_authority_alone() {
     let options = broker.vhost(LIMIT).await;
     assert!(options.url.starts_with("amqps://"));
 
-    let queues = RabbitMq::connect(RabbitOptions { ca_file: Some(ours), ..options.clone() }).await.unwrap();
+    let queues = connected(&RabbitOptions { ca_file: Some(ours), ..options.clone() }).await;
     queues.publish(QUEUE, vec![Message::default()]).await.unwrap();
     for ca_file in [Some(other), None] {
         let error = told(RabbitMq::connect(RabbitOptions { ca_file, ..options.clone() }).await);
@@ -63,7 +63,7 @@ async fn a_password_that_changes_is_read_anew_at_the_next_connection() {
     options.url = options.url.replace(&format!(":{}/", broker.port()), &format!(":{}/", wire.port()));
     options.user = "rotating".to_owned();
     options.password_file = written(dir.path(), "password", "first\n");
-    let queues = RabbitMq::connect(options.clone()).await.unwrap();
+    let queues = connected(&options).await;
     let consumer = queues.consume(&[QUEUE], 1).await.unwrap();
     queues.publish(QUEUE, vec![Message::default()]).await.unwrap();
     let delivery = timeout(NEVER, consumer.receive()).await.unwrap().unwrap();

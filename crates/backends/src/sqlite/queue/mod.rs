@@ -16,7 +16,7 @@ use self::writer::{Answer, Operation, Shared};
 use super::Database;
 use super::error::{Doing, queue_error};
 use crate::columns::document;
-use crate::queue::{Consumer, Delivery, Depth, Message, QueueError, Queues, Settle, Tag};
+use crate::queue::{Consumer, Delivery, Depth, Message, Partitions, QueueError, Queues, Settle, Tag};
 use crate::store::StoreError;
 
 /// Operations that wait for the writer; further callers wait for a place.
@@ -40,14 +40,14 @@ pub(crate) struct SqliteQueues {
 }
 
 impl SqliteQueues {
-    /// Reads which messages there are: all are ready, whoever held them.
+    /// Reads which messages there are: all are ready, whoever held them. As many partitions are open as there are by default.
     pub(crate) async fn open(db: Arc<Database>, limits: Limits) -> Result<Self, StoreError> {
         let rows: Vec<(i64, String, i64)> = sqlx::query_as("SELECT id, queue, attempts FROM messages ORDER BY id")
             .fetch_all(db.reader())
             .doing("reading the queues")
             .await?;
         let next_id = rows.last().map_or(1, |(id, ..)| id + 1);
-        let mut state = State::default();
+        let mut state = State::new();
         for (id, name, attempts) in rows {
             let queue = parse(&name).ok_or_else(|| StoreError::Corrupt(format!("queue {name:?} of message {id}")))?;
             state.insert(queue, id, u32::try_from(attempts).unwrap_or(u32::MAX), limits.deliveries);
@@ -99,10 +99,15 @@ impl Queues for SqliteQueues {
         if messages.is_empty() {
             return Ok(());
         }
-        // Dead letters are taken in any case: there is nowhere else for them.
-        if matches!(queue, Queue::Work(..)) && self.shared.state().depth(queue).ready >= self.max_ready {
-            return Err(QueueError::Full { queue });
-        }
+        let queue = {
+            let state = self.shared.state();
+            let queue = state.takes(queue)?;
+            // Dead letters are taken in any case: there is nowhere else for them.
+            if matches!(queue, Queue::Work(..)) && state.depth(queue).ready >= self.max_ready {
+                return Err(QueueError::Full { queue });
+            }
+            queue
+        };
         write(&self.operations, |answer| Ok(Operation::Publish { queue, messages, answer })).await
     }
 
@@ -113,6 +118,29 @@ impl Queues for SqliteQueues {
 
     async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
         Ok(self.shared.state().depth(queue))
+    }
+
+    async fn partitions(&self) -> Result<Partitions, QueueError> {
+        Ok(self.shared.state().partitions())
+    }
+
+    async fn open(&self, queue: Queue) -> Result<(), QueueError> {
+        self.shared.state().open(queue);
+        Ok(())
+    }
+
+    async fn retire(&self, queue: Queue) -> Result<(), QueueError> {
+        self.shared.state().retire(queue);
+        Ok(())
+    }
+
+    async fn is_drained(&self, queue: Queue) -> Result<bool, QueueError> {
+        Ok(self.shared.state().is_drained(queue))
+    }
+
+    /// What is still on its way into the file brings the queue back, retired.
+    async fn remove(&self, queue: Queue) -> Result<bool, QueueError> {
+        Ok(self.shared.state().remove(queue))
     }
 }
 
@@ -211,6 +239,12 @@ impl Consumer for SqliteConsumer {
                 Ok(())
             }
         }
+    }
+
+    async fn turn_to(&self, queues: &[Queue], retired: &[Queue]) -> Result<(), QueueError> {
+        self.shared.state().turn_to(self.id, [queues, retired].concat())?;
+        self.shared.changed.notify_waiters();
+        Ok(())
     }
 
     async fn cancel(&self) -> Result<(), QueueError> {

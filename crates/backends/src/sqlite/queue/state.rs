@@ -1,10 +1,10 @@
 //! Which messages are ready and who holds the others. Pure bookkeeping: no I/O, no waiting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use detektor_contract::names::{Queue, Work};
+use detektor_contract::names::{DEFAULT_PARTITIONS, Queue, Work};
 
-use crate::queue::{Depth, QueueError, Tag};
+use crate::queue::{Depth, Partitions, QueueError, Standing, Tag, may_retire};
 
 /// A message's place in the file. Rises in the order of publishing.
 pub(crate) type Id = i64;
@@ -18,6 +18,8 @@ pub(crate) type ConsumerId = u64;
 #[derive(Default)]
 pub(crate) struct State {
     queues: BTreeMap<Queue, Content>,
+    /// The partitions that take messages. One that is not here and is in `queues` is retired.
+    open: BTreeSet<Queue>,
     consumers: BTreeMap<ConsumerId, Subscriber>,
     /// Those that were delivered too often and wait to be moved to the dead-letter queue.
     doomed: Vec<Doomed>,
@@ -88,6 +90,49 @@ pub(crate) struct Doomed {
 }
 
 impl State {
+    /// Nothing is in it, and as many partitions are open as there are by default.
+    pub(crate) fn new() -> Self {
+        let works = Work::ALL.into_iter();
+        let open = works.flat_map(|work| (0..DEFAULT_PARTITIONS).map(move |partition| Queue::Work(work, partition)));
+        Self { open: open.collect(), ..Self::default() }
+    }
+
+    pub(crate) fn partitions(&self) -> Partitions {
+        let retired = self.queues.keys().filter(|queue| matches!(queue, Queue::Work(..)));
+        let mut all: BTreeMap<Queue, Standing> = retired.map(|queue| (*queue, Standing::Retired)).collect();
+        all.extend(self.open.iter().map(|queue| (*queue, Standing::Open)));
+        Partitions(all)
+    }
+
+    pub(crate) fn open(&mut self, queue: Queue) {
+        if matches!(queue, Queue::Work(..)) {
+            self.open.insert(queue);
+        }
+    }
+
+    pub(crate) fn retire(&mut self, queue: Queue) {
+        if may_retire(queue) && self.open.remove(&queue) {
+            self.queues.entry(queue).or_default();
+        }
+    }
+
+    /// Where a message for `queue` goes.
+    pub(crate) fn takes(&self, queue: Queue) -> Result<Queue, QueueError> {
+        let Queue::Work(work, _) = queue else { return Ok(queue) };
+        let open = [queue, Queue::Work(work, 0)].into_iter().find(|queue| self.open.contains(queue));
+        open.ok_or_else(|| QueueError::Unavailable { context: format!("{queue} is not open"), source: None })
+    }
+
+    pub(crate) fn is_drained(&self, queue: Queue) -> bool {
+        let empty = self.queues.get(&queue).is_some_and(|content| content.ready.is_empty() && content.unacked == 0);
+        may_retire(queue) && !self.open.contains(&queue) && empty
+    }
+
+    /// Removes a queue if it is drained.
+    pub(crate) fn remove(&mut self, queue: Queue) -> bool {
+        self.is_drained(queue) && self.queues.remove(&queue).is_some()
+    }
+
     pub(crate) fn depth(&self, queue: Queue) -> Depth {
         let content = self.queues.get(&queue);
         content.map_or_else(Depth::default, |c| Depth { ready: c.ready.len() as u64, unacked: c.unacked })
@@ -120,6 +165,14 @@ impl State {
         let subscriber = Subscriber { queues, turn: 0, prefetch, held: BTreeMap::new(), phase: Phase::Open };
         self.consumers.insert(self.last_consumer, subscriber);
         self.last_consumer
+    }
+
+    /// A consumer takes from other queues from here on.
+    pub(crate) fn turn_to(&mut self, consumer: ConsumerId, queues: Vec<Queue>) -> Result<(), QueueError> {
+        let subscriber =
+            self.consumers.get_mut(&consumer).filter(|s| s.phase == Phase::Open).ok_or(QueueError::Closed)?;
+        (subscriber.queues, subscriber.turn) = (queues, 0);
+        Ok(())
     }
 
     /// The next message for a consumer: its queues take turns. None if there is none, or it holds as many as it may.

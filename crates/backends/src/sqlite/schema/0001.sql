@@ -146,7 +146,7 @@ CREATE TABLE coordination (
     placement_revision  BIGINT  NOT NULL,
     partitions          BIGINT  NOT NULL
 );
-INSERT INTO coordination (id, wanted_revision, placement_revision, partitions) VALUES (1, 0, 0, 1);
+INSERT INTO coordination (id, wanted_revision, placement_revision, partitions) VALUES (1, 0, 0, 0);
 
 CREATE TABLE wanted_cameras (
     camera    TEXT   NOT NULL PRIMARY KEY,

@@ -19,7 +19,7 @@ fn act() -> impl Strategy<Value = Act> {
 
 fn away() -> impl Strategy<Value = (Away, u64)> {
     (any::<bool>(), any::<bool>(), any::<bool>(), 1u64..20)
-        .prop_map(|(publish, receive, settle, seconds)| (Away { publish, receive, settle }, seconds))
+        .prop_map(|(publish, receive, settle, seconds)| (Away { publish, receive, settle, ..Away::default() }, seconds))
 }
 
 /// What must become of a message: dead if it is refused, or strikes three times, before it succeeds. A strike counts only

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use detektor_backends::queue::{Consumer, Delivery, Depth, Message, QueueError, Queues, Settle, Tag};
+use detektor_backends::queue::{
+    Consumer, Delivery, Depth, Message, Partitions, QueueError, Queues, Settle, Standing, Tag,
+};
 use detektor_contract::names::Queue;
 use tokio::sync::Notify;
 
@@ -14,9 +16,10 @@ pub(super) struct Away {
     pub(super) publish: bool,
     pub(super) receive: bool,
     pub(super) settle: bool,
+    pub(super) partitions: bool,
 }
 
-pub(super) const ALL_AWAY: Away = Away { publish: true, receive: true, settle: true };
+pub(super) const ALL_AWAY: Away = Away { publish: true, receive: true, settle: true, partitions: true };
 
 #[derive(Default)]
 struct State {
@@ -27,6 +30,8 @@ struct State {
     cancelled: bool,
     closed: bool,
     prefetch: usize,
+    subscribed: Vec<Queue>,
+    partitions: Partitions,
     log: Vec<String>,
     most_held: usize,
     given_back: u64,
@@ -37,7 +42,6 @@ struct State {
 pub(super) struct Memory {
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
-    subscribed: Vec<Queue>,
 }
 
 impl Memory {
@@ -58,6 +62,15 @@ impl Memory {
     pub(super) fn set_away(&self, away: Away) {
         self.state().away = away;
         self.changed.notify_waiters();
+    }
+
+    /// A partition stands like this from here on; none removes it.
+    pub(super) fn set_partition(&self, queue: Queue, standing: Option<Standing>) {
+        let partitions = &mut self.state().partitions.0;
+        match standing {
+            Some(standing) => drop(partitions.insert(queue, standing)),
+            None => drop(partitions.remove(&queue)),
+        }
     }
 
     /// The source has no more than what is in it: then it says that it is closed.
@@ -111,11 +124,11 @@ impl Memory {
         if state.held.len() >= state.prefetch {
             return None;
         }
-        for queue in &self.subscribed {
-            if let Some((message, attempt)) = state.ready.get_mut(queue).and_then(VecDeque::pop_front) {
+        for queue in state.subscribed.clone() {
+            if let Some((message, attempt)) = state.ready.get_mut(&queue).and_then(VecDeque::pop_front) {
                 let tag = Tag(state.next_tag);
                 state.next_tag += 1;
-                let delivery = Delivery { queue: *queue, message, attempt, tag };
+                let delivery = Delivery { queue, message, attempt, tag };
                 state.held.insert(tag, delivery.clone());
                 state.most_held = state.most_held.max(state.held.len());
                 return Some(Ok(delivery));
@@ -153,13 +166,35 @@ impl Queues for Memory {
             return Err(away("subscribing"));
         }
         state.prefetch = prefetch as usize;
-        Ok(Arc::new(Self { subscribed: queues.to_vec(), ..self.clone() }))
+        state.subscribed = queues.to_vec();
+        Ok(Arc::new(self.clone()))
     }
 
     async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
         let state = self.state();
         let unacked = state.held.values().filter(|delivery| delivery.queue == queue).count();
         Ok(Depth { ready: state.ready.get(&queue).map_or(0, VecDeque::len) as u64, unacked: unacked as u64 })
+    }
+
+    async fn partitions(&self) -> Result<Partitions, QueueError> {
+        let state = self.state();
+        if state.away.partitions { Err(away("asking for partitions")) } else { Ok(state.partitions.clone()) }
+    }
+
+    async fn open(&self, _: Queue) -> Result<(), QueueError> {
+        unreachable!("a host opens none")
+    }
+
+    async fn retire(&self, _: Queue) -> Result<(), QueueError> {
+        unreachable!("a host retires none")
+    }
+
+    async fn is_drained(&self, _: Queue) -> Result<bool, QueueError> {
+        unreachable!("a host removes none")
+    }
+
+    async fn remove(&self, _: Queue) -> Result<bool, QueueError> {
+        unreachable!("a host removes none")
     }
 }
 
@@ -186,6 +221,15 @@ impl Consumer for Memory {
         assert_eq!(how, Settle::Ack, "a host never rejects");
         state.log.push(format!("ack {}", body(&delivery.message)));
         drop(state);
+        self.changed.notify_waiters();
+        Ok(())
+    }
+
+    async fn turn_to(&self, queues: &[Queue], retired: &[Queue]) -> Result<(), QueueError> {
+        let names: Vec<String> = queues.iter().map(ToString::to_string).collect();
+        let leaving: Vec<String> = retired.iter().map(ToString::to_string).collect();
+        self.note(format!("turn to {}; {}", names.join(" "), leaving.join(" ")));
+        self.state().subscribed = [queues, retired].concat();
         self.changed.notify_waiters();
         Ok(())
     }

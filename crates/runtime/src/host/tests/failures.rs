@@ -134,7 +134,7 @@ async fn an_answer_that_does_not_fit_the_batch_settles_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_dead_letter_goes_on_in_its_partition_and_never_dies_twice() {
     let mut bench = Bench::new();
-    bench.config.queues = vec![DEAD];
+    bench.config.source = vec![DEAD].into();
     let headers = BTreeMap::from([(HEADER_QUEUE.to_owned(), "detect.07".to_owned())]);
     bench.queue.put_message(DEAD, Message { body: "a".into(), headers }, 1);
     bench.queue.put(DEAD, "b");
