@@ -33,7 +33,7 @@ async fn outputs_wait_for_the_queue_and_the_work_is_not_done_again() {
 #[tokio::test(start_paused = true)]
 async fn one_permits_outage_holds_back_all() {
     let bench = Bench::new().batches(3, 1);
-    bench.act("a", &[Act::Away; 40]);
+    bench.act("a", &[Act::Away; 200]);
     bench.queue.put(JOBS, "a");
     let host = bench.start(Duration::from_millis(1));
     tokio::time::sleep(MINUTE).await;
