@@ -196,12 +196,14 @@ impl Shared {
         let mut stream = within(&context, consume).await?;
         let mut waiting = None;
         while let Some(next) = over.run_until_cancelled(stream.next()).await {
-            let Some(Ok(delivery)) = next else {
+            let delivery = match next {
+                Some(Ok(delivery)) => delivery,
                 // The broker ends a subscription without its channel where the queue is gone.
-                if channel.status().connected() {
+                None if channel.status().connected() => {
                     over.run_until_cancelled(sleep(GONE_FOR)).await;
+                    return Err(super::unavailable(context, "the queue is gone"));
                 }
-                return Err(super::unavailable(context, "the channel is gone, or the queue"));
+                Some(Err(_)) | None => return Err(super::unavailable(context, "the channel is gone")),
             };
             match over.run_until_cancelled(self.permit()).await {
                 Some(permit) => self.pass_on(home, delivery, &channel, permit, arrive).await,
