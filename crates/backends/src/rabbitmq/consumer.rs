@@ -356,11 +356,15 @@ impl Consumer for RabbitConsumer {
 
     async fn settle(&self, tag: Tag, how: Settle) -> Result<(), QueueError> {
         let held = self.take(tag)?;
-        let settled = match how {
-            Settle::Ack => held.acker.ack(BasicAckOptions::default()).await,
-            Settle::Requeue => held.acker.reject(BasicRejectOptions { requeue: true }).await,
+        let settle = async {
+            match how {
+                Settle::Ack => held.acker.ack(BasicAckOptions::default()).await,
+                Settle::Requeue => held.acker.reject(BasicRejectOptions { requeue: true }).await,
+            }
         };
-        // With its channel gone the broker has taken the message back.
+        // With its channel gone the broker has taken the message back. An ack that goes out just as the connection breaks may
+        // never be told of.
+        let settled = within("settling", settle).await;
         if settled.is_ok_and(|settled| settled) { Ok(()) } else { Err(QueueError::NotHeld(tag)) }
     }
 
