@@ -57,6 +57,14 @@ class World:
         self.stack.apply([{"name": name, "url": file, **how} for name, file in named.items()], self.work)
         return list(named)
 
+    def rest(self, file):
+        """Wants no camera that goes on; waits until all queues are empty."""
+        self.stack.apply([{"name": "rest", "url": str(file), "loop": 1}], self.work)
+        quiet = 0
+        while quiet < 8:
+            time.sleep(0.5)
+            quiet = quiet + 1 if self.stack.is_quiet() else 0
+
     def seen(self, names):
         """What the API says of these cameras."""
         wanted = set(names)
@@ -179,21 +187,13 @@ def capacity(world, files, cameras, detect):
     time.sleep(20)
     counts[1] = sum(histograms_count(world))
     rate = (counts[1] - counts[0]) / (time.monotonic() - begun)
-    world.stack.apply([], world.work)
-    drained(world)
+    world.rest(files[0])
     return rate
 
 
 def histograms_count(world):
     found = world.histograms()
     return [buckets[float("inf")] for (name, _), buckets in found.items() if name == "detektor_merge_closed_to_merged_seconds"]
-
-
-def drained(world):
-    quiet = 0
-    while quiet < 8:
-        time.sleep(0.5)
-        quiet = quiet + 1 if world.stack.is_quiet() else 0
 
 
 def watched(options, world, files, kind, detect, goal):
@@ -219,8 +219,7 @@ def watched(options, world, files, kind, detect, goal):
         row = {"cameras": count, "cores_busy": round(busy, 2), "whole": whole, "from_last_frame": captured, **stages}
         rows[f"{share:.0%}"] = row
         print(f"   {kind}, {share:.0%}: {json.dumps(row)}", file=sys.stderr)
-        world.stack.apply([], world.work)
-        drained(world)
+        world.rest(files[0])
         if share == 0.5:
             goal(f"{kind}: p99 without decode and inference at 50 %, ms", stages["handling"].get("p99_ms"), "<=", 50)
             goal(f"{kind}: p99 at 50 %, ms", whole.get("p99_ms"), "<=", 200)
@@ -291,7 +290,7 @@ def costs(options, world, small):
     }
     result = {}
     for count in (0, *options.counts):
-        names = world.cameras([small] * count, loop="forever", real_time=True, detect={"fps": 1})
+        names = world.cameras([small] * count, loop="forever", real_time=True, detect={"fps": 1}) if count else []
         begun = time.monotonic()
         while sum(camera["captured"] > 0 for camera in world.seen(names)) < count:
             if time.monotonic() - begun > 300:
