@@ -14,6 +14,16 @@ fn tool(args: &[&str], data: &Path) -> Output {
     output
 }
 
+/// An outcome.
+const END: &str = r#"{"id":{"camera":"gate","epoch":1,"sequence":0},"generation":0,"body":{"kind":"marker","marker":"end_of_epoch","frames":0,"at":0,"reason":"stopped"}}"#;
+
+/// Writes an outcome log of these lines into a data directory.
+fn log(data: &Path, lines: &[&str]) {
+    let log = data.join("bucket/log/aa");
+    std::fs::create_dir_all(&log).unwrap();
+    std::fs::write(log.join("aa.json"), lines.join("\n")).unwrap();
+}
+
 fn said(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
@@ -35,11 +45,7 @@ fn a_store_that_is_yet_to_be_made_is_not_taken_for_the_whole() {
 fn a_reindex_names_what_it_cannot_read_and_does_the_rest() {
     let dir = tempfile::tempdir().unwrap();
     tool(&["replay"], dir.path());
-    let end = r#"{"id":{"camera":"gate","epoch":1,"sequence":0},"generation":0,"body":{"kind":"marker","marker":"end_of_epoch","frames":0,"at":0,"reason":"stopped"}}"#;
-    let log = dir.path().join("bucket/log/aa");
-    std::fs::create_dir_all(&log).unwrap();
-    let lines = [end, &end.replace("\"epoch\":1", "\"epoch\":9223372036854775808"), "{"];
-    std::fs::write(log.join("aa.json"), lines.join("\n")).unwrap();
+    log(dir.path(), &[END, &END.replace("\"epoch\":1", "\"epoch\":9223372036854775808"), "{"]);
     let output = tool(&["reindex"], dir.path());
     assert!(said(&output).contains("log/aa/aa.json: 2 in it cannot be read"), "{}", said(&output));
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("1 outcomes of 1 cameras"), "{output:?}");
@@ -58,10 +64,7 @@ fn doctor_leaves_nothing_behind() {
 fn a_prune_says_what_goes_and_the_ledger_stays() {
     let dir = tempfile::tempdir().unwrap();
     tool(&["replay"], dir.path());
-    let end = r#"{"id":{"camera":"gate","epoch":1,"sequence":0},"generation":0,"body":{"kind":"marker","marker":"end_of_epoch","frames":0,"at":0,"reason":"stopped"}}"#;
-    let log = dir.path().join("bucket/log/aa");
-    std::fs::create_dir_all(&log).unwrap();
-    std::fs::write(log.join("aa.json"), end).unwrap();
+    log(dir.path(), &[END]);
     let prune = |arguments: &[&str]| {
         let output = detektor(&["prune"]).args(arguments).arg("--data-dir").arg(dir.path()).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap(), said(&output))

@@ -25,6 +25,8 @@ from procs import connections, cpu_s, rss_bytes  # noqa: E402
 from roles import Stack  # noqa: E402
 from servers import Servers  # noqa: E402
 
+# From a segment's end until its events can be read.
+WHOLE = ("detektor_merge_closed_to_merged_seconds", ())
 STAGES = ("to_detect", "detect", "look", "to_merge", "merge", "handling")
 
 
@@ -34,7 +36,6 @@ class World:
     def __init__(self, options, work, counts, flags):
         self.options, self.work, self.run = options, work, 0
         self.servers = Servers(work / "servers")
-        self.servers.minio.extra = {"MINIO_PROMETHEUS_AUTH_TYPE": "public"}
         self.servers.start(options.detektor, options.partitions)
         self.stack = Stack(options.detektor, self.servers, work, counts, flags=flags)
         self.stack.start()
@@ -124,7 +125,7 @@ def overhead(options, work, goal):
         before = world.used()
         names = world.cameras([piece] * options.cameras, loop=1)
         used = since(before, world.until_done(names, captured))
-        return used, sum(ledger["segments"] for ledger in ledgers(world, names))
+        return used, sum(ledger["segments"] for ledger in world.stack.api.ledgers(names).values())
 
     def alone(piece):
         config = work / "one.toml"
@@ -158,10 +159,6 @@ def overhead(options, work, goal):
 overhead.runs = 0
 
 
-def ledgers(world, names):
-    return world.stack.api.ledgers(names).values()
-
-
 def spread_footage(options, work, count, seconds, *encoder):
     """So many files whose segments end at different times of a second: key frames at different phases."""
     files = []
@@ -182,18 +179,12 @@ def capacity(world, files, cameras, detect):
     footage = [files[number % len(files)] for number in range(cameras)]
     world.cameras(footage, loop="forever", detect=detect)
     time.sleep(10)
-    counts = [sum(histograms_count(world)), 0]
-    begun = time.monotonic()
+    before, begun = world.histograms(), time.monotonic()
     time.sleep(20)
-    counts[1] = sum(histograms_count(world))
-    rate = (counts[1] - counts[0]) / (time.monotonic() - begun)
+    merged = histogram.between(before, world.histograms())[WHOLE]
+    rate = merged[float("inf")] / (time.monotonic() - begun)
     world.rest(files[0])
     return rate
-
-
-def histograms_count(world):
-    found = world.histograms()
-    return [buckets[float("inf")] for (name, _), buckets in found.items() if name == "detektor_merge_closed_to_merged_seconds"]
 
 
 def watched(options, world, files, kind, detect, goal):
@@ -214,7 +205,7 @@ def watched(options, world, files, kind, detect, goal):
             stage: histogram.summary(found["detektor_merge_stage_seconds", (("stage", stage),)], 0.05)
             for stage in STAGES
         }
-        whole = histogram.summary(found["detektor_merge_closed_to_merged_seconds", ()], 0.2)
+        whole = histogram.summary(found[WHOLE], 0.2)
         captured = histogram.summary(found["detektor_merge_captured_to_merged_seconds", ()], 0.2)
         row = {"cameras": count, "cores_busy": round(busy, 2), "whole": whole, "from_last_frame": captured, **stages}
         rows[f"{share:.0%}"] = row
@@ -305,7 +296,7 @@ def costs(options, world, small):
         took = time.monotonic() - begun
         used = since(before, world.used())
         found = histogram.between(segments, world.histograms())
-        whole = histogram.summary(found["detektor_merge_closed_to_merged_seconds", ()], 0.2)
+        whole = histogram.summary(found[WHOLE], 0.2)
         asked = {name: value - requests.get(name, 0) for name, value in minio_requests(world).items()}
         row = {
             "cores": rounded({name: seconds / took for name, seconds in used.items()}, 4),

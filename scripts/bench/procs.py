@@ -2,6 +2,11 @@
 
 import os
 import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "stack"))
+
+from servers import family  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -16,24 +21,10 @@ def stat(pid):
     return text.rpartition(")")[2].split()
 
 
-def tree(root):
-    """A process and all its descendants."""
-    children = {}
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit() and (fields := stat(entry.name)):
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, ahead = [], [root]
-    while ahead:
-        pid = ahead.pop()
-        found.append(pid)
-        ahead += children.get(pid, [])
-    return found
-
-
 def cpu_s(pid):
     """CPU seconds of a process, of its descendants, and of those that it has waited for."""
     total = 0
-    for one in tree(pid):
+    for one in family(pid):
         if fields := stat(one):
             total += sum(map(int, fields[11:15]))
     return total / TICKS

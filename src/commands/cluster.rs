@@ -16,7 +16,7 @@ use detektor_dispatcher::distributed::placement::PlacementReport;
 use detektor_runtime::camera::CameraFile;
 use detektor_runtime::role::{InvalidConfig, Servers, Told};
 
-use super::data::{checked, coordination};
+use super::data::{checked, coordination, database};
 use crate::cli::{BrokerCommand, BucketCommand, CamerasCommand, PartitionsArgs, PlacementArgs};
 
 /// The most that a queue holds before it refuses, in bytes.
@@ -152,7 +152,7 @@ struct QueueShown {
 /// Shows the partitions, or says how many there are to be.
 pub async fn partitions(args: PartitionsArgs) -> anyhow::Result<()> {
     let servers = checked(args.servers, Servers::all_mistakes_but_the_bucket)?;
-    let coordination = Postgres::open(&servers.postgres.options()).await.context("the database")?.coordination();
+    let coordination = database(&servers).await?.coordination();
     if let Some(number) = args.number {
         coordination.set_partitions(number).await?;
     }

@@ -92,7 +92,7 @@ impl Data {
     pub async fn open(place: Place, check: impl Fn(&Servers, &mut Mistakes)) -> anyhow::Result<Self> {
         match place {
             Place::Folder(dir) => {
-                anyhow::ensure!(dir.is_dir(), "{} is no data directory", dir.display());
+                is_there(&dir)?;
                 Self::open_or_make(Place::Folder(dir), check).await
             }
             Place::Servers(_) => Self::open_or_make(place, check).await,
@@ -103,8 +103,7 @@ impl Data {
     pub async fn open_or_make(place: Place, check: impl Fn(&Servers, &mut Mistakes)) -> anyhow::Result<Self> {
         match place {
             Place::Folder(dir) => {
-                let embedded = Embedded::open(&dir, Options::default()).await;
-                let embedded = embedded.with_context(|| format!("{} cannot be opened", dir.display()))?;
+                let embedded = folder(&dir).await?;
                 Ok(Self { store: embedded.store(), bucket: embedded.bucket(), kind: Kind::Folder(embedded) })
             }
             Place::Servers(told) => {
@@ -166,6 +165,18 @@ pub async fn source(from: CopyFrom, told: &Told<Servers>) -> anyhow::Result<Arc<
             })
         }
     }
+}
+
+/// That a data directory is there.
+pub fn is_there(dir: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(dir.is_dir(), "{} is no data directory", dir.display());
+    Ok(())
+}
+
+/// A data directory, for writing.
+pub async fn folder(dir: &Path) -> anyhow::Result<Embedded> {
+    let opened = Embedded::open(dir, Options::default()).await;
+    opened.with_context(|| format!("{} cannot be opened", dir.display()))
 }
 
 async fn to_read(dir: &Path) -> anyhow::Result<(Arc<dyn EventStore>, Arc<dyn Bucket>)> {

@@ -3,14 +3,13 @@
 use std::io::Write;
 
 use anyhow::Context;
-use detektor_backends::embedded::{Embedded, Options};
 use detektor_backends::store::{EventStore, Pruned};
 use detektor_contract::TimeUs;
 use detektor_merge::{Horizon, PruneReport, prune as prune_store};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde_json::json;
 
-use super::data::{Place, checked, database};
+use super::data::{Place, checked, database, folder, is_there};
 use crate::cli::PruneArgs;
 
 /// What is younger may still be on its way: in a dispatcher's spool, or in a queue.
@@ -41,10 +40,8 @@ pub async fn prune(args: PruneArgs) -> anyhow::Result<()> {
     };
     let report = match Place::new(args.data) {
         Place::Folder(dir) => {
-            anyhow::ensure!(dir.is_dir(), "{} is no data directory", dir.display());
-            let data = Embedded::open(&dir, Options::default())
-                .await
-                .with_context(|| format!("{} cannot be opened", dir.display()))?;
+            is_there(&dir)?;
+            let data = folder(&dir).await?;
             let done = run(&*data.store()).await;
             data.close().await;
             done?

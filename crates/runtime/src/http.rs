@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 
 pub use health::{Check, Health};
-pub use limits::{ConnectionLimits, Peer};
+pub use limits::{ConnectionLimits, Counted, CountedOne, Peer};
 
 /// Where to listen. There is no authentication, so only loopback is allowed unless told otherwise in so many words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -82,10 +82,8 @@ pub struct Balancer {
     coordination: Arc<dyn Coordination>,
     leaders: Watch<Epoch>,
     members: Watch<Member>,
-    /// The lease's, while it leads.
-    epoch: Option<Epoch>,
-    leads: watch::Sender<bool>,
-    reign: watch::Sender<Option<Epoch>>,
+    /// The lease's epoch, while it leads.
+    epoch: watch::Sender<Option<Epoch>>,
     led_since: Instant,
     /// Makes the partitions, where there are queues to make.
     keeper: Option<Keeper>,
@@ -108,9 +106,7 @@ impl Balancer {
             members: Watch::new(config.ttl),
             config,
             coordination,
-            epoch: None,
-            leads: watch::Sender::new(false),
-            reign: watch::Sender::new(None),
+            epoch: watch::Sender::new(None),
             led_since: Instant::now(),
             keeper: None,
             usable: None,
@@ -120,18 +116,18 @@ impl Balancer {
 
     /// Whether it leads, as far as it knows.
     pub fn leads(&self) -> bool {
-        self.epoch.is_some()
+        self.epoch.borrow().is_some()
     }
 
-    /// Whether it leads, as it changes, for timers that one in a deployment is enough for.
-    pub fn watch(&self) -> watch::Receiver<bool> {
-        self.leads.subscribe()
+    /// The lease's epoch while it leads, as it changes, for timers that one in a deployment is enough for.
+    pub fn watch(&self) -> watch::Receiver<Option<Epoch>> {
+        self.epoch.subscribe()
     }
 
     /// Makes the partitions in these queues as many as they are to be, while it leads.
     #[must_use]
     pub fn keeping(mut self, queues: Arc<dyn Queues>) -> Self {
-        let (coordination, leads) = (Arc::clone(&self.coordination), self.reign.subscribe());
+        let (coordination, leads) = (Arc::clone(&self.coordination), self.watch());
         let (keeper, usable) = Keeper::new(self.config.keeping, coordination, queues, leads);
         (self.keeper, self.usable) = (Some(keeper), Some(usable));
         self
@@ -170,7 +166,8 @@ impl Balancer {
                 tracing::warn!(error, "the database is away, the placement stays as it is");
             }
         }
-        if let Some(epoch) = self.epoch {
+        let epoch = *self.epoch.borrow();
+        if let Some(epoch) = epoch {
             let give_back = self.coordination.give_back(&LeaseName::Balancer, epoch);
             if !matches!(tokio::time::timeout(self.config.ttl, give_back).await, Ok(Ok(()))) {
                 tracing::warn!("the balancer's lease cannot be given back; another takes it once it has watched it");
@@ -196,7 +193,8 @@ impl Balancer {
     }
 
     async fn try_step(&mut self) -> Result<Stepped, StoreError> {
-        let epoch = match self.epoch {
+        let epoch = *self.epoch.borrow();
+        let epoch = match epoch {
             Some(epoch) if self.coordination.renew_balancer(epoch).await? => epoch,
             Some(_) => {
                 self.depose();
@@ -266,23 +264,20 @@ impl Balancer {
             live: false,
             seam: None,
         };
-        self.epoch = self.coordination.take(&take).await?;
-        self.leads.send_replace(self.epoch.is_some());
-        self.reign.send_replace(self.epoch);
-        if let Some(epoch) = self.epoch {
+        let epoch = self.coordination.take(&take).await?;
+        self.epoch.send_replace(epoch);
+        if let Some(epoch) = epoch {
             tracing::info!(balancer = self.config.member.name, %epoch, "this balancer leads");
             // It has not watched anybody yet, and others may be about to come.
             self.members.look_away();
             self.led_since = Instant::now();
             self.calm_until = Instant::now() + self.config.ttl.min(self.config.calm);
         }
-        Ok(self.epoch)
+        Ok(epoch)
     }
 
     fn depose(&mut self) {
-        self.epoch = None;
-        self.leads.send_replace(false);
-        self.reign.send_replace(None);
+        self.epoch.send_replace(None);
         tracing::warn!(balancer = self.config.member.name, "another balancer leads");
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{boolean, whole};
-use detektor_runtime::http::Peer;
+use detektor_runtime::http::{Counted, CountedOne, Peer};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -159,7 +159,7 @@ pub(crate) struct Gate {
     /// Clients that are refused, and until when.
     shut: Mutex<HashMap<Peer, Instant>>,
     streams: Arc<Semaphore>,
-    streams_by: Arc<Mutex<HashMap<Peer, usize>>>,
+    streams_by: Counted,
     clock: DefaultClock,
 }
 
@@ -176,7 +176,7 @@ impl Gate {
             wrong: DefaultKeyedRateLimiter::keyed(Quota::per_minute(limits.wrong_tokens_per_min)),
             shut: Mutex::default(),
             streams: Arc::new(Semaphore::new(limits.streams)),
-            streams_by: Arc::default(),
+            streams_by: Counted::default(),
             clock: DefaultClock::default(),
         }
     }
@@ -214,13 +214,9 @@ impl Gate {
     /// Opens a stream.
     pub(crate) fn stream(&self, peer: Peer) -> Result<StreamPermit, ApiError> {
         let permit = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| ApiError::Busy("streams"))?;
-        let mut counts = lock(&self.streams_by);
-        let count = counts.entry(peer).or_default();
-        if *count >= self.limits.streams_per_client {
-            return Err(ApiError::TooMany { what: Excess::Streams, wait: Duration::from_secs(5) });
-        }
-        *count += 1;
-        Ok(StreamPermit { peer, by: Arc::clone(&self.streams_by), _all: permit })
+        let excess = ApiError::TooMany { what: Excess::Streams, wait: Duration::from_secs(5) };
+        let counted = self.streams_by.one_more(peer, self.limits.streams_per_client).ok_or(excess)?;
+        Ok(StreamPermit { _counted: counted, _all: permit })
     }
 
     /// Forgets clients that have not been heard of for so long that nothing counts against them.
@@ -236,21 +232,8 @@ impl Gate {
 
 /// A place for one open stream.
 pub(crate) struct StreamPermit {
-    peer: Peer,
-    by: Arc<Mutex<HashMap<Peer, usize>>>,
+    _counted: CountedOne,
     _all: OwnedSemaphorePermit,
-}
-
-impl Drop for StreamPermit {
-    fn drop(&mut self) {
-        let mut counts = lock(&self.by);
-        if let Some(count) = counts.get_mut(&self.peer) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.peer);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -300,7 +283,7 @@ mod tests {
         let others = gate.stream(peer(2)).unwrap();
         assert!(matches!(gate.stream(peer(3)), Err(ApiError::Busy(_))));
         drop((mine, others));
-        assert!(lock(&gate.streams_by).is_empty());
+        assert!(gate.streams_by.is_empty());
         gate.stream(peer(1)).unwrap();
     }
 }

@@ -178,10 +178,14 @@ impl Pruner {
         })
     }
 
-    /// Prunes at once and then daily while `leads` says so, until shutdown, whatever fails meanwhile.
-    pub async fn run(&self, mut leads: watch::Receiver<bool>, shutdown: CancellationToken) -> Result<(), MergeError> {
+    /// Prunes at once and then daily while `leads` holds an epoch, until shutdown, whatever fails meanwhile.
+    pub async fn run(
+        &self,
+        mut leads: watch::Receiver<Option<Epoch>>,
+        shutdown: CancellationToken,
+    ) -> Result<(), MergeError> {
         loop {
-            match shutdown.run_until_cancelled(leads.wait_for(|leads| *leads)).await {
+            match shutdown.run_until_cancelled(leads.wait_for(Option::is_some)).await {
                 Some(Ok(_)) => {}
                 // Nobody will lead any more.
                 Some(Err(_)) | None => return Ok(()),

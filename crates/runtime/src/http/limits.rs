@@ -79,12 +79,12 @@ impl From<SocketAddr> for Peer {
     }
 }
 
-/// Counts connections by peer.
+/// Counts what peers have open. Clones count together.
 #[derive(Clone, Default)]
-pub(super) struct Counted(Arc<Mutex<HashMap<Peer, usize>>>);
+pub struct Counted(Arc<Mutex<HashMap<Peer, usize>>>);
 
-/// One counted connection.
-pub(super) struct Connection {
+/// One that is counted until it is dropped.
+pub struct CountedOne {
     counted: Counted,
     peer: Peer,
 }
@@ -94,19 +94,24 @@ impl Counted {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether nobody has anything open.
+    pub fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
     /// Counts one more; none if the peer has `most` already.
-    pub(super) fn one_more(&self, peer: Peer, most: usize) -> Option<Connection> {
+    pub fn one_more(&self, peer: Peer, most: usize) -> Option<CountedOne> {
         let mut counts = self.lock();
         let count = counts.entry(peer).or_default();
         if *count >= most {
             return None;
         }
         *count += 1;
-        Some(Connection { counted: self.clone(), peer })
+        Some(CountedOne { counted: self.clone(), peer })
     }
 }
 
-impl Drop for Connection {
+impl Drop for CountedOne {
     fn drop(&mut self) {
         let mut counts = self.counted.lock();
         if let Some(count) = counts.get_mut(&self.peer) {
@@ -142,6 +147,6 @@ mod tests {
         drop(one);
         assert!(counted.one_more(peer, 2).is_some());
         drop(two);
-        assert!(counted.lock().is_empty());
+        assert!(counted.is_empty());
     }
 }
