@@ -3,10 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use detektor_contract::names::Queue;
+use lapin::options::QueueDeclareOptions;
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::tcp::OwnedTLSConfig;
+use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
-use lapin::{Connection, ConnectionProperties, ErrorKind};
+use lapin::{Channel, Connection, ConnectionProperties, ErrorKind};
 use tokio::time::timeout;
 
 use super::unavailable;
@@ -61,6 +64,22 @@ pub(super) fn is_not_found(error: &QueueError) -> bool {
     let QueueError::Unavailable { source: Some(source), .. } = error else { return false };
     let kind = source.downcast_ref::<lapin::Error>().map(lapin::Error::kind);
     matches!(kind, Some(ErrorKind::ProtocolError(said)) if *said.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
+}
+
+/// What a queue says of itself.
+pub(super) struct Found {
+    /// Messages that nobody holds.
+    pub(super) ready: u32,
+    /// Subscriptions.
+    pub(super) consumers: u32,
+}
+
+/// Asks a queue. Its leader knows, without a word in its log. A channel does not outlive the answer that there is no such queue.
+pub(super) async fn look_at(channel: &Channel, queue: Queue) -> Result<Found, QueueError> {
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
+    let declare = channel.queue_declare(queue.to_string().into(), options, FieldTable::default());
+    let found = within(&format!("looking at {queue}"), declare).await?;
+    Ok(Found { ready: found.message_count(), consumers: found.consumer_count() })
 }
 
 /// What the broker answers in time.

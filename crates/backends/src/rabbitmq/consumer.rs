@@ -1,13 +1,12 @@
 //! A consumer: it holds at most its permits, wherever messages come from.
 //!
-//! It subscribes to as many queues as it has permits (its home queues), with prefetches that sum up to them. Where permits are
-//! idle it looks into the other queues, and into those home queues whose own share is taken, one message at a time: so no
-//! message waits in a busy worker while another is idle, but for the moment between a look and the next one.
+//! It subscribes to as many queues as it has permits (its home queues), with prefetches that sum up to them, and looks into the
+//! others: so no message waits in a busy worker while another is idle, but for the moment between a look and the next one.
 //!
 //! Which queues there are changes while it runs: it then draws its home queues anew. What its old subscriptions had on the way
-//! is received first. A queue that is retired may be gone at any time, and with it the channel that looks into it: so that is the
-//! queue's own.
+//! is received first.
 
+mod looks;
 mod sources;
 
 use std::collections::HashMap;
@@ -18,27 +17,21 @@ use std::time::Duration;
 use async_trait::async_trait;
 use detektor_contract::names::Queue;
 use futures::StreamExt;
-use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicGetOptions, BasicQosOptions, BasicRejectOptions,
-};
+use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
 use lapin::types::FieldTable;
 use lapin::{Acker, BasicProperties, Channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use self::sources::{GONE_FOR, Home, LastLooks, Look, Sources, Taken};
+use self::looks::Looks;
+use self::sources::{GONE_FOR, Home, Sources, Taken};
 use super::broker::{is_not_found, within};
 use super::link::Link;
 use super::message;
 use crate::queue::{Consumer, Delivery, QueueError, Settle, Tag};
 
-/// How often idle permits look into queues that nothing is subscribed to.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// A worker that was busy for so long still takes one message from elsewhere: a queue that is nobody's home, as one that is retired
-/// may be, would else wait for as long as there is work.
-const BUSY_FOR: Duration = Duration::from_millis(250);
 /// Between two tries to subscribe.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
@@ -111,7 +104,7 @@ impl RabbitConsumer {
         let (delivering, subscribed) = mpsc::channel(1);
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&shared).subscribe_to_homes(arrive.clone(), delivering.clone()));
-        tasks.spawn(Arc::clone(&shared).look_around(first, arrive, delivering));
+        tasks.spawn(Arc::clone(&shared).look_around(Looks::new(first), arrive, delivering));
         Ok(Self {
             shared,
             arrived: tokio::sync::Mutex::new(arrived),
@@ -252,79 +245,6 @@ impl Shared {
         if let Err(mpsc::error::SendError(held)) = arrive.send(held).await {
             give_back(&held.acker).await;
         }
-    }
-
-    /// Lets idle permits look into the other queues, and now and then one that is not idle.
-    async fn look_around(
-        self: Arc<Self>,
-        mut channel: Channel,
-        arrive: mpsc::Sender<Held>,
-        _looking: mpsc::Sender<()>,
-    ) {
-        let (mut last_looks, mut idle) = (LastLooks::default(), Instant::now());
-        while self.stop.run_until_cancelled(sleep(LOOK_EVERY)).await.is_some() {
-            last_looks.only(self.sources.borrow().retired());
-            let (looks, mut permit) = match self.permits.available_permits() {
-                0 if idle.elapsed() < BUSY_FOR => continue,
-                0 => (self.sources.borrow().others(), None),
-                _ => (self.sources.borrow().worth_a_look(), None),
-            };
-            if looks.is_empty() {
-                continue;
-            }
-            if self.permits.available_permits() == 0 {
-                // Those who wait for a permit get it in turn.
-                permit = self.stop.run_until_cancelled(self.permit()).await;
-            }
-            idle = Instant::now();
-            for look in looks {
-                let on = match look.retired {
-                    false => Ok(Some(channel.clone())),
-                    true => last_looks.channel(look.queue, &self.link).await,
-                };
-                let looked = match on {
-                    Ok(Some(on)) => self.look_into(&on, &look, &mut permit, &arrive).await,
-                    Ok(None) => Ok(()),
-                    Err(error) => Err(error),
-                };
-                match looked {
-                    Ok(()) => {}
-                    Err(_) if look.retired => last_looks.rest(look.queue),
-                    Err(_) => match self.link.channel().await {
-                        Ok(anew) => channel = anew,
-                        // The subscriptions tell of it.
-                        Err(_) => {
-                            self.stop.run_until_cancelled(sleep(AGAIN_AFTER)).await;
-                        }
-                    },
-                }
-            }
-        }
-    }
-
-    /// Takes what a queue has, as long as permits are idle; `permit` is one that is there already.
-    async fn look_into(
-        &self,
-        channel: &Channel,
-        Look { queue, taken, .. }: &Look,
-        permit: &mut Option<OwnedSemaphorePermit>,
-        arrive: &mpsc::Sender<Held>,
-    ) -> Result<(), QueueError> {
-        while !self.stop.is_cancelled() {
-            let found = permit.take().or_else(|| Arc::clone(&self.permits).try_acquire_owned().ok());
-            let Some(idle) = found else { return Ok(()) };
-            let get = channel.basic_get(queue.to_string().into(), BasicGetOptions::default());
-            let Some(got) = within(&format!("looking into {queue}"), get).await? else {
-                *permit = Some(idle);
-                return Ok(());
-            };
-            let taken = taken.as_ref().map_or_else(Taken::none, Taken::of);
-            let held = Held::new(*queue, got.delivery, channel, idle, taken);
-            if let Err(mpsc::error::SendError(held)) = arrive.send(held).await {
-                give_back(&held.acker).await;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 
 use detektor_contract::names::{Queue, WORK_EXCHANGE};
-use lapin::options::{QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{QueueBindOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 
-use super::broker::{is_not_found, within};
+use super::broker::{is_not_found, look_at, within};
 use super::link::Link;
 use super::management::{Binding, Management};
 use super::topology;
@@ -67,13 +67,8 @@ pub(super) async fn is_drained(link: &Arc<Link>, management: &Management, queue:
         return Ok(false);
     }
     let channel = link.channel().await?;
-    let look = channel.queue_declare(
-        queue.to_string().into(),
-        QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() },
-        FieldTable::default(),
-    );
-    let ready = match within(&format!("looking at {queue}"), look).await {
-        Ok(found) => found.message_count(),
+    let ready = match look_at(&channel, queue).await {
+        Ok(found) => found.ready,
         Err(error) if is_not_found(&error) => return Ok(false),
         Err(error) => return Err(error),
     };

@@ -98,3 +98,34 @@ async fn a_busy_consumer_still_empties_what_is_nobodys_home() {
     assert!(emptied.is_ok(), "{left} of {LEFT} came");
     consumer.close().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_spread_over_queues_that_are_nobodys_home() {
+    const EACH: u32 = 2;
+    let bench = OnRabbit::fresh().await;
+    let queues: Vec<Queue> = (0..6).map(|n| Queue::Work(Work::Detect, n)).collect();
+    for queue in &queues {
+        bench.queues.open(*queue).await.unwrap();
+    }
+    let mut consumers = Vec::new();
+    for _ in 0..queues.len() as u32 / EACH {
+        consumers.push(bench.queues.consume(&queues, EACH).await.unwrap());
+    }
+    let channel = bench.queues.link.channel().await.unwrap();
+    let spread = async {
+        loop {
+            let mut homeless = 0;
+            for queue in &queues {
+                homeless += usize::from(broker::look_at(&channel, *queue).await.unwrap().consumers == 0);
+            }
+            if homeless == 0 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(30), spread).await.is_ok(), "a queue is nobody's home");
+    for consumer in consumers {
+        consumer.close().await.unwrap();
+    }
+}

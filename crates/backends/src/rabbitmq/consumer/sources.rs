@@ -1,16 +1,11 @@
 //! Where a consumer's messages come from: which queues are its homes, and which are worth a look.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use detektor_contract::names::Queue;
-use lapin::Channel;
-use tokio::time::Instant;
-
-use crate::queue::QueueError;
-use crate::rabbitmq::link::Link;
 
 /// How long a queue that is not there is left alone: whoever knows which ones there are says so before.
 pub(super) const GONE_FOR: Duration = Duration::from_secs(10);
@@ -62,24 +57,34 @@ impl Sources {
         }
     }
 
-    /// Those that may be gone at any time.
-    pub(super) fn retired(&self) -> &[Queue] {
-        &self.retired
+    /// Homes that stay.
+    pub(super) fn open_homes(&self) -> Vec<Queue> {
+        self.homes.iter().map(|home| home.queue).filter(|queue| !self.retired.contains(queue)).collect()
     }
 
-    /// Queues that no subscription brings messages from, whatever they hold.
-    pub(super) fn worth_a_look(&self) -> Vec<Look> {
-        let full = |home: &&Home| home.taken.load(Ordering::Relaxed) >= u32::from(home.prefetch);
+    /// Subscribes to a queue rather than to one of its homes.
+    pub(super) fn move_home(&mut self, from: Queue, to: Queue) {
+        let Some(place) = self.others.iter_mut().find(|other| **other == to) else { return };
+        if !self.homes.iter().any(|home| home.queue == from) {
+            return;
+        }
+        *place = from;
+        let moved = |home: &Home| match home.queue == from {
+            true => Home { queue: to, prefetch: home.prefetch, taken: Arc::default() },
+            false => home.clone(),
+        };
+        self.homes = self.homes.iter().map(moved).collect();
+    }
+
+    /// Queues that no subscription brings messages from, whatever they hold, beginning anywhere: those that are no home, and, with
+    /// permits `idle`, homes whose share is taken.
+    pub(super) fn worth_a_look(&self, idle: bool) -> Vec<Look> {
+        let full = |home: &&Home| idle && home.taken.load(Ordering::Relaxed) >= u32::from(home.prefetch);
         let homes = self.homes.iter().filter(full).map(|home| self.look(home.queue, Some(Arc::clone(&home.taken))));
-        self.others().into_iter().chain(homes).collect()
-    }
-
-    /// Queues that are nobody's home here, beginning anywhere.
-    pub(super) fn others(&self) -> Vec<Look> {
         let mut others = self.others.clone();
         let first = fastrand::usize(..others.len().max(1));
         others.rotate_left(first);
-        others.into_iter().map(|queue| self.look(queue, None)).collect()
+        others.into_iter().map(|queue| self.look(queue, None)).chain(homes).collect()
     }
 
     fn look(&self, queue: Queue, taken: Option<Arc<AtomicU32>>) -> Look {
@@ -125,31 +130,5 @@ impl Drop for Taken {
         if let Some(counter) = &self.0 {
             counter.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// The channels of retired queues; none while one rests after a failure.
-#[derive(Default)]
-pub(super) struct LastLooks(BTreeMap<Queue, (Option<Channel>, Instant)>);
-
-impl LastLooks {
-    pub(super) async fn channel(&mut self, queue: Queue, link: &Link) -> Result<Option<Channel>, QueueError> {
-        match self.0.get(&queue) {
-            Some((Some(channel), _)) => return Ok(Some(channel.clone())),
-            Some((None, until)) if Instant::now() < *until => return Ok(None),
-            Some((None, _)) | None => {}
-        }
-        self.rest(queue);
-        let channel = link.channel().await?;
-        self.0.insert(queue, (Some(channel.clone()), Instant::now()));
-        Ok(Some(channel))
-    }
-
-    pub(super) fn rest(&mut self, queue: Queue) {
-        self.0.insert(queue, (None, Instant::now() + GONE_FOR));
-    }
-
-    pub(super) fn only(&mut self, retired: &[Queue]) {
-        self.0.retain(|queue, _| retired.contains(queue));
     }
 }
