@@ -5,28 +5,22 @@ mod support;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use detektor_backends::below::Below;
 use detektor_backends::bucket::{Bucket, Listed};
 use detektor_backends::copy::copy;
 use detektor_backends::embedded::Embedded;
 use detektor_backends::postgres::Postgres;
-use detektor_backends::queue::{Message, Queues, Settle, Standing};
 use detektor_backends::rabbitmq::RabbitMq;
 use detektor_backends::s3::S3Bucket;
 use detektor_backends::servers;
-use detektor_contract::names::{HEADER_ATTEMPTS, HEADER_ERROR, Queue, Work};
-use detektor_contract::wire::decode_job;
 use detektor_contract::{ObjectKey, SegmentId};
 use futures::TryStreamExt;
 use serde_json::Value;
-use support::deployment::{Deployment, PARTITIONS};
+use support::deployment::Deployment;
 use support::{detektor, piece, run};
 
 const KINDS: [&str; 3] = ["events", "detections", "ledger"];
-/// Longer than anything takes that ought to happen, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What `detektor events|detections|ledger --json` print of a data directory.
 fn all(data: &Path) -> [String; 3] {
@@ -105,43 +99,6 @@ async fn one_machine_becomes_many_and_back() {
     assert_eq!(all(&third), truth);
 }
 
-/// Takes one job out of its queue.
-async fn take_one(queues: &RabbitMq) -> Message {
-    let all: Vec<Queue> = (0..PARTITIONS).map(|partition| Queue::Work(Work::Detect, partition)).collect();
-    // The balancer opens them.
-    let begun = Instant::now();
-    while queues.partitions().await.unwrap().of(Work::Detect, Standing::Open) != all {
-        assert!(begun.elapsed() < PATIENCE, "no balancer opens the queues");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    let consumer = queues.consume(&all, 1).await.unwrap();
-    let delivery = tokio::time::timeout(PATIENCE, consumer.receive()).await.expect("no job came").unwrap();
-    let dead = Message {
-        headers: [(HEADER_ERROR, "no picture came out"), (HEADER_ATTEMPTS, "3")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
-        ..delivery.message.clone()
-    };
-    queues.publish(Queue::Dead(Work::Detect), vec![dead]).await.unwrap();
-    consumer.settle(delivery.tag, Settle::Ack).await.unwrap();
-    consumer.close().await.unwrap();
-    delivery.message
-}
-
-/// The camera's ledger once it is as it should be.
-async fn ledger_when(many: &Deployment, ready: impl Fn(&Value) -> bool) -> Value {
-    let begun = Instant::now();
-    loop {
-        let printed = many.reads("ledger");
-        let ledger = printed.lines().next().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        if let Some(ledger) = ledger.filter(|ledger| ready(ledger)) {
-            return ledger;
-        }
-        assert!(begun.elapsed() < PATIENCE, "this takes too long; so far {printed}");
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_failed_for_good_is_tried_again_by_one_command() {
     let dir = tempfile::tempdir().unwrap();
@@ -155,7 +112,7 @@ async fn what_failed_for_good_is_tried_again_by_one_command() {
     let _dispatcher = many.role("dispatcher", &["--name", "one"], dir.path());
     many.wants("gate", &footage, dir.path());
     let queues = RabbitMq::connect(many.rabbitmq.clone()).await.unwrap();
-    let job = decode_job(&take_one(&queues).await.body).unwrap();
+    let job = support::deployment::fails_one(&queues).await;
 
     let report: Value = serde_json::from_str(&many.does(&["placement", "--json"])).expect("one JSON object");
     assert_eq!(report["nodes"][0]["name"], "one", "{report}");
@@ -166,7 +123,7 @@ async fn what_failed_for_good_is_tried_again_by_one_command() {
     let _detect = many.role("detect", &["--workers", "1"], dir.path());
     let lost = job.span.frames;
     let whole = |ledger: &Value| ledger["captured"] == frames && ledger["closes"] == true;
-    let ledger = ledger_when(&many, whole).await;
+    let ledger = many.ledger_when("gate", whole).await;
     assert_eq!(ledger["failed"], serde_json::json!({ "dead_lettered": lost }));
     let listed = many.does(&["replay", "--list"]);
     let name: &SegmentId = &job.id;
@@ -175,7 +132,7 @@ async fn what_failed_for_good_is_tried_again_by_one_command() {
     assert!(many.does(&["replay", "--camera", "other"]).starts_with("0 queued again"));
 
     assert!(many.does(&["replay"]).starts_with("1 queued again"));
-    ledger_when(&many, |ledger| whole(ledger) && ledger["failed"] == serde_json::json!({})).await;
+    many.ledger_when("gate", |ledger| whole(ledger) && ledger["failed"] == serde_json::json!({})).await;
     assert_eq!(KINDS.map(|kind| many.reads(kind)), all(&calm));
     assert_eq!(many.does(&["replay", "--list"]), "");
     assert!(many.does(&["replay"]).starts_with("0 queued again"));

@@ -57,7 +57,8 @@ class Cluster:
         for number, camera in enumerate(self.files):
             # Some take as long as they were recorded, so that there is work until the last round.
             camera["real_time"] = self.real_time or number % 2 == 0
-        watched, lives = {"detect": {"fps": options.fps}}, []
+        # What has waited for a minute is shed: live cameras do not wait for the work to be caught up with.
+        watched, lives = {"detect": {"fps": options.fps, "max_age_ms": 60_000}}, []
         for camera in self.live:
             wire = self.wires.lay(f"dispatchers - {camera.name}", camera.port)
             lives.append({**camera.settings(wire.port), **watched})

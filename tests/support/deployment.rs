@@ -2,16 +2,25 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use detektor_backends::postgres::PostgresOptions;
-use detektor_backends::rabbitmq::RabbitOptions;
+use detektor_backends::queue::{Message, Queues, Settle, Standing};
+use detektor_backends::rabbitmq::{RabbitMq, RabbitOptions};
 use detektor_backends::s3::{Credentials, S3Options};
 use detektor_backends::servers;
+use detektor_contract::SegmentJob;
+use detektor_contract::names::{HEADER_ATTEMPTS, HEADER_ERROR, Queue, Work};
+use detektor_contract::wire::decode_job;
+use serde_json::Value;
 
 use super::detektor;
 
 /// Partitions that the configuration asks for.
 pub const PARTITIONS: u16 = 2;
+
+/// Longer than anything takes that ought to happen, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The three servers with nothing in them, and the configuration file that names them.
 pub struct Deployment {
@@ -67,6 +76,20 @@ impl Deployment {
         self.does(&[kind, "--json"])
     }
 
+    /// A camera's ledger once it is as it should be.
+    pub async fn ledger_when(&self, camera: &str, ready: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let printed = self.reads("ledger");
+            let mut ledgers = printed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            if let Some(ledger) = ledgers.find(|ledger| ledger["camera"] == camera).filter(|ledger| ready(ledger)) {
+                return ledger;
+            }
+            assert!(begun.elapsed() < PATIENCE, "this takes too long; so far {printed}");
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
     /// Wants one camera, on a file.
     pub fn wants(&self, camera: &str, footage: &Path, dir: &Path) {
         let cameras = dir.join("cameras.yaml");
@@ -77,11 +100,39 @@ impl Deployment {
 
     /// A role, until it is dropped.
     pub fn role(&self, role: &str, more: &[&str], log: &Path) -> Running {
+        self.role_at(role, "127.0.0.1:0", more, log)
+    }
+
+    /// The same, at this address.
+    pub fn role_at(&self, role: &str, listen: &str, more: &[&str], log: &Path) -> Running {
         let log = std::fs::File::create(log.join(format!("{role}.log"))).unwrap();
-        let mut command = detektor(&[role, "--listen", "127.0.0.1:0", "--config"]);
+        let mut command = detektor(&[role, "--listen", listen, "--config"]);
         command.arg(&self.config).args(more).stdout(Stdio::null()).stderr(log);
         Running(command.spawn().unwrap())
     }
+}
+
+/// Takes one job out of its queue and has it fail for good.
+pub async fn fails_one(queues: &RabbitMq) -> SegmentJob {
+    let all: Vec<Queue> = (0..PARTITIONS).map(|partition| Queue::Work(Work::Detect, partition)).collect();
+    // The balancer opens them.
+    let begun = Instant::now();
+    while queues.partitions().await.unwrap().of(Work::Detect, Standing::Open) != all {
+        assert!(begun.elapsed() < PATIENCE, "no balancer opens the queues");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let consumer = queues.consume(&all, 1).await.unwrap();
+    let delivery = tokio::time::timeout(PATIENCE, consumer.receive()).await.expect("no job came").unwrap();
+    let dead = Message {
+        headers: [(HEADER_ERROR, "no picture came out"), (HEADER_ATTEMPTS, "3")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
+        ..delivery.message.clone()
+    };
+    queues.publish(Queue::Dead(Work::Detect), vec![dead]).await.unwrap();
+    consumer.settle(delivery.tag, Settle::Ack).await.unwrap();
+    consumer.close().await.unwrap();
+    decode_job(&delivery.message.body).unwrap()
 }
 
 /// A process that is killed when it is dropped.

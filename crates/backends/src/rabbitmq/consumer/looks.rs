@@ -129,10 +129,11 @@ impl Shared {
         }
     }
 
-    /// A channel does not outlive what fails on it.
+    /// A channel does not outlive what fails on it. The queue rests meanwhile.
     async fn recover(&self, look: &Look, looks: &mut Looks) {
+        let pause = if look.retired { GONE_FOR } else { AGAIN_AFTER };
+        looks.known.insert(look.queue, Known { next_look: Instant::now() + pause, ..Known::default() });
         if look.retired {
-            looks.known.insert(look.queue, Known { next_look: Instant::now() + GONE_FOR, ..Known::default() });
             return;
         }
         match self.link.channel().await {
