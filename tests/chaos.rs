@@ -9,17 +9,29 @@ use serde_json::Value;
 const ROUNDS: &str = "20";
 const SEED: &str = "7";
 
+/// A script of this folder.
+fn python(script: &str) -> Command {
+    let mut command = Command::new("python3");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/chaos").join(script);
+    command.env("PYTHONDONTWRITEBYTECODE", "1").arg(path).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn what_chaos_looks_for_it_would_see() {
+    let output = python("test_checks.py").output().expect("python3 is needed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn twenty_rounds_of_chaos_lose_double_and_tell_nothing() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let output = Command::new("python3")
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .arg(root.join("scripts/chaos/chaos.py"))
-        .arg(env!("CARGO_BIN_EXE_detektor"))
-        .arg("--footage")
-        .arg(root.join("samples/driveway.mov"))
+    let output = python("chaos.py")
+        .args([
+            env!("CARGO_BIN_EXE_detektor"),
+            "--footage",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/samples/driveway.mov"),
+        ])
         .args(["--rounds", ROUNDS, "--seed", SEED, "--loops", "1", "--pause", "1.5", "--timeout", "600"])
-        .stdin(Stdio::null())
         .output()
         .expect("python3 is needed");
     let (summary, told) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

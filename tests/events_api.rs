@@ -118,7 +118,8 @@ async fn the_balancer_that_leads_prunes_what_is_old() {
     let _balancer = many.role("balancer", &["--interval-ms", "200", "--prune-after-days", "30"], dir.path());
     let begun = Instant::now();
     while store.floors().await.unwrap().is_empty() {
-        assert!(begun.elapsed() < PATIENCE, "nobody prunes");
+        let said = || std::fs::read_to_string(dir.path().join("balancer.log"));
+        assert!(begun.elapsed() < PATIENCE, "nobody prunes: {:?}", said());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let left: Value =

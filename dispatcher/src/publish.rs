@@ -191,10 +191,10 @@ impl Task {
             return Ok(());
         };
         loop {
-            let depth = || self.outlets.queues.depth(queue);
+            let ready = || self.outlets.queues.ready(queue);
             let policy = Policy::default();
-            let depth = retry("asking for the queue's depth", &policy, &self.discipline.shutdown, depth).await;
-            if depth.map_err(stop)?.ready < most {
+            let ready = retry("asking what the queue holds", &policy, &self.discipline.shutdown, ready).await;
+            if ready.map_err(stop)? < most {
                 return Ok(());
             }
             if self.discipline.shutdown.run_until_cancelled(tokio::time::sleep(FULL_POLL)).await.is_none() {

@@ -16,6 +16,9 @@ use crate::distributed::AgentConfig;
 use crate::spec::config;
 use crate::{CameraConfig, Dispatcher, DispatcherConfig};
 
+/// Brokers do not like messages that are larger.
+const INLINE_MOST: usize = 16 << 20;
+
 /// The dispatcher role, as it is told to be.
 #[derive(Clone, Debug, Default)]
 pub struct DispatcherRole {
@@ -29,6 +32,7 @@ struct Own {
     name: String,
     beat: Duration,
     ttl: Duration,
+    inline_bytes_max: usize,
     spool_dir: Option<PathBuf>,
     spool_bytes: u64,
 }
@@ -41,6 +45,7 @@ impl Default for Own {
             name: agent.member.name,
             beat: agent.beat,
             ttl: agent.ttl,
+            inline_bytes_max: dispatcher.inline_bytes,
             spool_dir: dispatcher.spool_dir,
             spool_bytes: dispatcher.spool_bytes,
         }
@@ -88,6 +93,12 @@ impl Settings for Own {
             "Without a sign of life for so long, others take its cameras over. The same for all dispatchers.",
         );
         visitor.field(
+            "inline_bytes_max",
+            &mut self.inline_bytes_max,
+            whole(0..=INLINE_MOST),
+            "A segment's video goes through the broker up to this size, and through the bucket above it.",
+        );
+        visitor.field(
             "spool_dir",
             &mut self.spool_dir,
             text().map(|path| Some(path.into())),
@@ -110,9 +121,10 @@ impl DispatcherRole {
     }
 
     fn dispatcher(&self) -> DispatcherConfig {
-        let Own { process, spool_dir, spool_bytes, .. } = &self.own;
+        let Own { process, inline_bytes_max, spool_dir, spool_bytes, .. } = &self.own;
         DispatcherConfig {
             drain: process.drain / 2,
+            inline_bytes: *inline_bytes_max,
             spool_dir: spool_dir.clone(),
             spool_bytes: *spool_bytes,
             ..DispatcherConfig::default()

@@ -159,14 +159,15 @@ def overhead(options, work, goal):
 overhead.runs = 0
 
 
-def spread_footage(options, work, count, seconds, *encoder):
-    """So many files whose segments end at different times of a second, key frames at different phases, and which are over at
-    different times: cameras do not begin anew all at once."""
+def spread_footage(options, work, count, seconds, *encoder, every=1):
+    """So many files whose segments end at different times, key frames `every` so many seconds at different phases, and which
+    are over at different times: cameras do not begin anew all at once."""
     files = []
     for number in range(count):
         file = work / f"phase-{number}.mp4"
-        phase = (number + 0.5) / count
-        keys = f"expr:if(isnan(prev_forced_t),1,gte(t,floor(prev_forced_t+1-{phase}+0.001)+{phase}))"
+        phase = every * (number + 0.5) / count
+        last = f"floor((prev_forced_t+{every}-{phase})/{every}+0.001)*{every}"
+        keys = f"expr:if(isnan(prev_forced_t),1,gte(t,{last}+{phase}))"
         ffmpeg(
             "-ss", 10, "-i", options.footage, "-t", seconds + number % 16 + phase, "-an", *encoder, "-c:v", "libx264",
             "-preset", "veryfast", "-force_key_frames", keys, "-g", 1000, "-sc_threshold", 0, "-bf", 0, file,
@@ -175,10 +176,9 @@ def spread_footage(options, work, count, seconds, *encoder):
     return files
 
 
-def capacity(world, files, cameras, detect):
+def capacity(world, files, detect, cameras, **how):
     """Segments a second when there is more to do than can be done."""
-    footage = [files[number % len(files)] for number in range(cameras)]
-    world.cameras(footage, loop="forever", detect=detect)
+    world.cameras([files[number % len(files)] for number in range(cameras)], loop="forever", detect=detect, **how)
     time.sleep(10)
     before, begun = world.histograms(), time.monotonic()
     time.sleep(20)
@@ -189,8 +189,8 @@ def capacity(world, files, cameras, detect):
 
 
 def watched(options, world, files, greedy, kind, detect, goal):
-    """One stack's latency by share of what it can do, which so many cameras show that play as fast as they are taken."""
-    most = capacity(world, files, greedy, detect)
+    """One stack's latency by share of what it can do; `greedy` cameras are more than it can carry."""
+    most = capacity(world, files, detect, **greedy)
     rows = {"capacity_segments_per_s": round(most, 1)}
     for share in (0.25, 0.5, 0.75):
         count = max(1, round(most * share))
@@ -222,10 +222,11 @@ def latency(options, work, goal):
     """From a segment closed to its events readable, by stage, at a quarter, a half and three quarters of what it can do."""
     result = {}
     blank = ["--engine=ort", f"--model={HERE / 'blank.toml'}"]
-    # What looks, the cameras' settings, phases, cameras that are more than can be carried, how the footage is encoded.
+    # What looks, the cameras' settings, phases, cameras that are too many, how the footage is encoded. What is too much has to be
+    # worked off afterwards.
     kinds = {
-        "bundled model": (["--engine=ort"], {"fps": 5}, 16, 8, []),
-        "blank model, small pictures": (blank, {"fps": 1, "gate": False}, 64, 128, ["-vf", "scale=160:120", "-r", 5]),
+        "bundled model": (["--engine=ort"], {"fps": 5}, 16, {"cameras": 16, "real_time": True}, []),
+        "blank model, small pictures": (blank, {"fps": 1, "gate": False}, 64, {"cameras": 128}, ["-vf", "scale=160:120", "-r", 5]),
     }
     for kind, (engine, detect, phases, greedy, encoder) in kinds.items():
         if options.kind and options.kind not in kind:
@@ -235,7 +236,8 @@ def latency(options, work, goal):
         here.chmod(0o711)
         files = spread_footage(options, here, phases, 12, *encoder)
         counts = {"balancer": 1, "dispatcher": 1, "detect": 2, "merge": 1, "events": 1}
-        with World(options, here, counts, {"detect": [*engine, "--workers=1"]}) as world:
+        ahead = [] if options.ahead is None else [f"--ahead={options.ahead}"]
+        with World(options, here, counts, {"detect": [*engine, "--workers=1", *ahead]}) as world:
             result[kind] = watched(options, world, files, greedy, kind, detect, goal)
     return result
 
@@ -259,11 +261,7 @@ def transactions(world):
 def cost(options, work, goal):
     """CPU a camera-second at ten, a hundred and a thousand cameras in real time, with pictures and a model that cost next to
     nothing; memory, connections and requests beside it."""
-    small = work / "small.mp4"
-    ffmpeg(
-        "-ss", 10, "-i", options.footage, "-t", 40, "-an", "-vf", "scale=160:120", "-r", 5, "-c:v", "libx264",
-        "-preset", "veryfast", "-g", 20, "-keyint_min", 20, "-sc_threshold", 0, "-bf", 0, small,
-    )
+    small = spread_footage(options, work, 32, 24, "-vf", "scale=160:120", "-r", 2, every=4)
     flags = {"detect": ["--engine=ort", f"--model={HERE / 'blank.toml'}", "--workers=1"]}
     counts = {"balancer": 1, "dispatcher": options.dispatchers, "detect": 2, "merge": 2, "events": 1}
     with World(options, work, counts, flags) as world:
@@ -282,7 +280,9 @@ def costs(options, world, small):
     }
     result = {}
     for count in (0, *options.counts):
-        names = world.cameras([small] * count, loop="forever", real_time=True, detect={"fps": 1}) if count else []
+        footage = [small[number % len(small)] for number in range(count)]
+        detect = {"fps": 1, "gate": False}
+        names = world.cameras(footage, loop="forever", real_time=True, detect=detect) if count else []
         begun = time.monotonic()
         while sum(camera["captured"] > 0 for camera in world.seen(names)) < count:
             if time.monotonic() - begun > 300:
@@ -334,6 +334,7 @@ def main():
     parser.add_argument("--dispatchers", type=int, default=1, help="of the cost's stack")
     parser.add_argument("--partitions", type=int, default=10)
     parser.add_argument("--watch", type=int, default=60, help="seconds that latency and cost are watched")
+    parser.add_argument("--ahead", type=int, help="detect.ahead, where latency is watched")
     parser.add_argument("--kind", help="only the latency whose name has this in it")
     options = parser.parse_args()
     options.footage = options.footage.absolute()

@@ -16,7 +16,8 @@ FLAGS = {
     "detect": ["--workers=1", "--drain-ms=10000"],
     "merge": ["--hole-wait-ms=3000", "--drain-ms=10000"],
     "balancer": ["--hole-wait-ms=3000", "--interval-ms=500", "--ttl-ms=2500"],
-    "dispatcher": ["--beat-ms=500", "--ttl-ms=2500", "--drain-ms=10000"],
+    # About every other segment of the sample footage is larger, and goes through the bucket.
+    "dispatcher": ["--beat-ms=500", "--ttl-ms=2500", "--drain-ms=10000", "--inline-bytes-max=80000"],
 }
 
 

@@ -140,8 +140,13 @@ pub trait Queues: Send + Sync + 'static {
     /// Begins to take from `queues`, holding at most `prefetch` unsettled deliveries over all of them.
     async fn consume(&self, queues: &[Queue], prefetch: u32) -> Result<Arc<dyn Consumer>, QueueError>;
 
-    /// How much `queue` holds; nothing if it is not there.
+    /// How much `queue` holds, as it was measured last; nothing if it is not there.
     async fn depth(&self, queue: Queue) -> Result<Depth, QueueError>;
+
+    /// What waits in `queue` at this moment; nothing if it is not there.
+    async fn ready(&self, queue: Queue) -> Result<u64, QueueError> {
+        Ok(self.depth(queue).await?.ready)
+    }
 
     /// Which partitions there are.
     async fn partitions(&self) -> Result<Partitions, QueueError>;

@@ -21,7 +21,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use detektor_contract::names::Queue;
+use lapin::Channel;
+use tokio::sync::Mutex;
 
+use self::broker::{is_not_found, look_at};
 use self::consumer::RabbitConsumer;
 use self::link::Link;
 use self::management::Management;
@@ -51,6 +54,8 @@ pub struct RabbitMq {
     link: Arc<Link>,
     publisher: Publisher,
     management: Management,
+    /// To look at queues with. It does not outlive a look at one that is not there.
+    looks: Mutex<Option<Channel>>,
 }
 
 impl RabbitMq {
@@ -71,7 +76,15 @@ impl RabbitMq {
     pub fn new(options: RabbitOptions) -> Result<Self, QueueError> {
         let management = Management::new(&options)?;
         let link = Arc::new(Link::new(options)?);
-        Ok(Self { publisher: Publisher::new(Arc::clone(&link)), link, management })
+        Ok(Self { publisher: Publisher::new(Arc::clone(&link)), link, management, looks: Mutex::default() })
+    }
+
+    async fn looking(&self) -> Result<Channel, QueueError> {
+        let mut looks = self.looks.lock().await;
+        match &*looks {
+            Some(channel) if channel.status().connected() => Ok(channel.clone()),
+            _ => Ok(looks.insert(self.link.channel().await?).clone()),
+        }
     }
 }
 
@@ -87,6 +100,14 @@ impl Queues for RabbitMq {
 
     async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
         self.management.depth(queue).await
+    }
+
+    async fn ready(&self, queue: Queue) -> Result<u64, QueueError> {
+        match look_at(&self.looking().await?, queue).await {
+            Ok(found) => Ok(found.ready.into()),
+            Err(error) if is_not_found(&error) => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     async fn partitions(&self) -> Result<Partitions, QueueError> {

@@ -19,10 +19,17 @@ pub struct DetectRole {
     own: Own,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Own {
     process: ProcessSettings,
     looking: Looking,
+    ahead: u32,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self { process: ProcessSettings::default(), looking: Looking::default(), ahead: 1 }
+    }
 }
 
 impl Settings for DetectRole {
@@ -35,8 +42,8 @@ impl Settings for DetectRole {
 
 impl Settings for Own {
     fn visit(&mut self, visitor: &mut Visitor<'_>) {
-        self.process.visit(visitor);
-        let Looking { model, engine, workers } = &mut self.looking;
+        let Self { process, looking: Looking { model, engine, workers }, ahead } = self;
+        process.visit(visitor);
         visitor.field(
             "model",
             model,
@@ -54,6 +61,13 @@ impl Settings for Own {
             workers,
             whole(1..=1024).map(Some),
             "Threads that decode and look; without a number one a core.",
+        );
+        visitor.field(
+            "ahead",
+            ahead,
+            whole(0..=64),
+            "Segments that are held beyond one a worker: their video is fetched, and what was seen sent off, while workers \
+             look. Each may wait here while another process is idle; with looks of a few milliseconds it pays.",
         );
     }
 }
@@ -79,8 +93,7 @@ impl Role for DetectRole {
         let queues = self.rabbitmq.connect(process).await?;
         let detect = self.own.looking.start(bucket, &process.metrics).await?;
         let config = HostConfig {
-            // One more than there are workers: its video is fetched while they look.
-            permits: self.own.looking.workers() as u32 + 1,
+            permits: self.own.looking.workers() as u32 + self.own.ahead,
             ..HostConfig::new(Work::Detect).drained_within(process.drain)
         };
         let host = Host::new(Self::SECTION, detect.handler(), queues, config, &process.metrics, &process.health)?;

@@ -174,7 +174,7 @@ impl Pruner {
             store,
             keep,
             rows: part.counters("removed_rows_total", "Rows of the database removed for their age.", "kind", kinds)?,
-            runs: part.counter("runs_total", "Times that all cameras were pruned.")?,
+            runs: part.counter("finished_runs_total", "Times that all cameras were pruned.")?,
         })
     }
 

@@ -35,6 +35,10 @@ impl<A: Around> Queues for AroundQueues<A> {
         self.around.call("depth", self.inner.depth(queue)).await
     }
 
+    async fn ready(&self, queue: Queue) -> Result<u64, QueueError> {
+        self.around.call("ready", self.inner.ready(queue)).await
+    }
+
     /// Everybody looks now and then, for news that can wait: what publishes and receives is not to be held up by it.
     async fn partitions(&self) -> Result<Partitions, QueueError> {
         self.around.wait("partitions", self.inner.partitions()).await

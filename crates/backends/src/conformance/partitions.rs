@@ -34,6 +34,7 @@ pub async fn a_partition_is_opened_retired_and_removed(bench: &mut impl Bench<dy
     let queues = bench.backend();
     assert_eq!(standing(&queues, NEW).await, None);
     assert_eq!(queues.depth(NEW).await.unwrap(), Depth::default());
+    assert_eq!(queues.ready(NEW).await.unwrap(), 0);
     assert!(!queues.is_drained(NEW).await.unwrap(), "it is not there");
     for _ in 0..2 {
         queues.open(NEW).await.unwrap();

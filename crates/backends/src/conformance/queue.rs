@@ -81,6 +81,7 @@ pub(super) async fn depth_becomes(queues: &Arc<dyn Queues>, queue: Queue, ready:
     if tokio::time::timeout(super::SOON, reached).await.is_err() {
         assert_eq!(queues.depth(queue).await.unwrap(), wanted);
     }
+    assert_eq!(queues.ready(queue).await.unwrap(), ready);
 }
 
 pub async fn a_queue_keeps_order_and_headers(bench: &mut impl Bench<dyn Queues>) {
@@ -88,6 +89,8 @@ pub async fn a_queue_keeps_order_and_headers(bench: &mut impl Bench<dyn Queues>)
     let headers = BTreeMap::from([("traceparent".to_owned(), "00-ab-cd-01".to_owned())]);
     queues.publish(DETECT, vec![Message { headers: headers.clone(), ..message("a") }, message("b")]).await.unwrap();
     queues.publish(DETECT, vec![message("c")]).await.unwrap();
+    // Nobody has to measure that.
+    assert_eq!(queues.ready(DETECT).await.unwrap(), 3);
     depth_becomes(&queues, DETECT, 3, 0).await;
     depth_becomes(&queues, OTHER, 0, 0).await;
     let consumer = queues.consume(&[DETECT], 10).await.unwrap();

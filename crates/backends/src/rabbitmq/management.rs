@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use detektor_contract::names::Queue;
+use reqwest::StatusCode;
 use serde::Deserialize;
+use tokio::time::sleep;
 
 use super::{RabbitOptions, unavailable};
 use crate::queue::{Depth, QueueError};
@@ -12,6 +14,9 @@ use crate::secret::SecretFile;
 use crate::trust::certificates;
 
 const ANSWER: Duration = Duration::from_secs(5);
+/// It answers 500 where a queue goes while it looks. Asked again, it knows.
+const TRIES: u32 = 3;
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 pub(super) struct Management {
     client: reqwest::Client,
@@ -85,7 +90,7 @@ impl Management {
     async fn measured(&self, queue: Queue) -> Result<Option<Measured>, QueueError> {
         let failed = |error: reqwest::Error| unavailable(format!("asking how much {queue} holds"), error.without_url());
         let answer = self.get(&format!("{}/{queue}", self.queues_url)).await?.map_err(failed)?;
-        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+        if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         answer.error_for_status().map_err(failed)?.json().await.map(Some).map_err(failed)
@@ -93,7 +98,16 @@ impl Management {
 
     async fn get(&self, url: &str) -> Result<reqwest::Result<reqwest::Response>, QueueError> {
         let password = self.password.read().map_err(|error| unavailable("reading the broker's password", error))?;
-        Ok(self.client.get(url).basic_auth(&self.user, Some(&*password)).send().await)
+        let mut tries = 1;
+        loop {
+            let answer = self.client.get(url).basic_auth(&self.user, Some(&*password)).send().await;
+            let failed = answer.as_ref().is_ok_and(|answer| answer.status() == StatusCode::INTERNAL_SERVER_ERROR);
+            if !failed || tries == TRIES {
+                return Ok(answer);
+            }
+            tries += 1;
+            sleep(AGAIN_AFTER).await;
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use super::process::{Process, installed, listens, port_to_keep};
 use crate::rabbitmq::{RabbitOptions, management, topology};
 
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+/// Names another release's program.
+const OTHER: &str = "DETEKTOR_TEST_RABBITMQ_SERVER";
 const USER: &str = "detektor";
 const PASSWORD: &str = "detektor-secret";
 /// Where a test does not say otherwise, nobody fills a queue.
@@ -51,7 +53,8 @@ impl RabbitMq {
             ("RABBITMQ_LOGS", "-".to_owned()),
             ("HOME", at("")),
         ];
-        let program = installed("RabbitMQ", &[SERVER.into()], "scripts/setup/packages rabbitmq");
+        let place = std::env::var_os(OTHER).map_or_else(|| SERVER.into(), PathBuf::from);
+        let program = installed("RabbitMQ", &[place], "scripts/setup/packages rabbitmq");
         let process = Process::start("RabbitMQ", &[&program], &environment, &dir);
         let scheme = if certificate.is_some() { "amqps" } else { "amqp" };
         let mut broker = Self { process, dir, scheme, port, management_port, vhosts: AtomicU32::new(0) };
