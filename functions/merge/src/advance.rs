@@ -34,6 +34,8 @@ pub(crate) enum Holes {
 /// What became of a camera in one transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Step {
+    /// The last outcome that was applied before, by whomever.
+    pub(crate) before: Option<Position>,
     /// The last outcome applied.
     pub(crate) frontier: Option<Position>,
     /// Outcomes applied.
@@ -85,20 +87,23 @@ pub(crate) async fn fold(
 ) -> Result<Step, MergeError> {
     let waited = tx.waiting(camera).await.doing("reading since when a camera waits")?;
     let head = tx.head(camera).await.doing("reading a camera's head")?;
-    let mut walk = match head.as_deref().map(CameraFold::from_bytes) {
-        None => Walk::new(Beginning::of(tx, camera).await?.fold, None),
-        Some(Ok(fold)) if changed.is_none_or(|changed| Some(changed) > fold.frontier()) => Walk::new(fold, None),
-        Some(Ok(fold)) => back_to(tx, camera, changed, fold.frontier()).await?,
+    let (before, mut walk) = match head.as_deref().map(CameraFold::from_bytes) {
+        None => (None, Walk::new(Beginning::of(tx, camera).await?.fold, None)),
+        Some(Ok(fold)) => {
+            let before = fold.frontier();
+            let ahead = changed.is_none_or(|changed| Some(changed) > before);
+            (before, if ahead { Walk::new(fold, None) } else { back_to(tx, camera, changed, before).await? })
+        }
         Some(Err(error)) => {
             // Another release wrote it. All of it follows from the outcomes.
             tracing::info!(%camera, %error, "folding the camera's outcomes from the start");
-            let frontier = tx.frontier(camera).await.doing("reading how far a camera is folded")?;
-            back_to(tx, camera, None, frontier).await?
+            let before = tx.frontier(camera).await.doing("reading how far a camera is folded")?;
+            (before, back_to(tx, camera, None, before).await?)
         }
     };
     walk.seams = tx.seams(camera).await.doing("reading seams")?.into_iter().collect();
     let waiting = walk.through(tx, camera, waited, holes).await?;
-    let step = walk.step();
+    let step = Step { before, ..walk.step() };
     if step.applied > 0 || walk.again.is_some() || waiting != waited {
         tx.update(walk.update(camera, waiting), tell).await.doing("writing what a fold did")?;
     }
@@ -314,6 +319,7 @@ impl Walk {
 
     fn step(&self) -> Step {
         Step {
+            before: None,
             frontier: self.fold.frontier(),
             applied: self.applied,
             refolded: self.refolded,

@@ -156,8 +156,23 @@ impl Stopwatch {
         }
     }
 
+    /// What waits up to here became readable when another process folded the camera: nobody knows how long that took.
+    pub(crate) fn forget(&mut self, camera: &CameraId, until: Option<Position>) {
+        until.into_iter().for_each(|until| drop(self.take(camera, until)));
+    }
+
     /// A camera is folded up to `frontier`. Answers what became readable.
     pub(crate) fn stop(&mut self, camera: &CameraId, frontier: Position, now: i64) -> Vec<Way> {
+        let ways: Vec<Way> = self.take(camera, frontier).into_iter().map(|stamps| stamps.way(now)).collect();
+        for way in &ways {
+            way.closed.iter().for_each(|seconds| self.closed.add(*seconds));
+            way.captured.iter().for_each(|seconds| self.captured.add(*seconds));
+        }
+        ways
+    }
+
+    /// What waits up to `frontier`; it waits no more.
+    fn take(&mut self, camera: &CameraId, frontier: Position) -> Vec<Stamps> {
         let Some(waiting) = self.waiting.get_mut(camera) else { return Vec::new() };
         let mut later = waiting.split_off(&frontier);
         let at_frontier = later.remove(&frontier);
@@ -166,12 +181,7 @@ impl Stopwatch {
             self.waiting.remove(camera);
         }
         self.held -= done.len();
-        let ways: Vec<Way> = done.into_iter().map(|stamps| stamps.way(now)).collect();
-        for way in &ways {
-            way.closed.iter().for_each(|seconds| self.closed.add(*seconds));
-            way.captured.iter().for_each(|seconds| self.captured.add(*seconds));
-        }
-        ways
+        done
     }
 
     pub(crate) fn latencies(&self) -> Latencies {
@@ -219,6 +229,21 @@ mod tests {
         assert_eq!(watch.stop(&camera, at(1), 1_600_000), []);
         assert_eq!(since(watch.stop(&camera, at(2), 3_000_000)), [(Some(2.0), None)]);
         assert_eq!((watch.held, watch.waiting.len(), watch.latencies().segments), (0, 0, 2));
+    }
+
+    #[test]
+    fn what_another_process_made_readable_is_not_measured() {
+        let camera = CameraId::new("gate").unwrap();
+        let mut watch = Stopwatch::default();
+        let stamps = Stamps { closed: Some(1_000_000), ..Stamps::default() };
+        watch.start(&camera, at(1), stamps);
+        watch.forget(&camera, None);
+        assert_eq!(watch.held, 1);
+        // It had 0, and folded both.
+        watch.forget(&camera, Some(at(1)));
+        watch.start(&camera, at(2), stamps);
+        assert_eq!(watch.stop(&camera, at(2), 1_500_000).len(), 1);
+        assert_eq!((watch.held, watch.latencies().segments), (0, 1));
     }
 
     #[test]

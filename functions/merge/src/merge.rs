@@ -111,6 +111,9 @@ impl Merge {
         tx.commit().await.doing("committing a merge")?;
 
         puts.iter().for_each(|put| self.numbers.count_put(put));
+        for (camera, step) in &steps {
+            self.stopwatch().forget(camera, step.before);
+        }
         for (outcome, stamps) in outcomes {
             self.stopwatch().start(&outcome.id.camera, outcome.id.position(), *stamps);
         }
@@ -155,6 +158,7 @@ impl Merge {
             let mut tx = self.store.begin_merge(std::slice::from_ref(camera)).await.doing("beginning a merge")?;
             let step = advance::fold(&mut *tx, camera, None, self.holes(), true).await?;
             tx.commit().await.doing("committing a merge")?;
+            self.stopwatch().forget(camera, step.before);
             self.done(camera, &step);
             if !step.more {
                 return Ok(());
