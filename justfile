@@ -79,7 +79,7 @@ partitions *args: _servers
 
 _servers:
     scripts/setup/packages rabbitmq postgres
-    scripts/setup/minio
+    scripts/setup/minio >/dev/null
 
 # Kill `detektor run` 50 times at random moments: events, detections and ledger must be those of a calm run.
 chaos-local *args: build
