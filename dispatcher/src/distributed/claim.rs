@@ -87,9 +87,11 @@ impl Claim {
 
     /// Takes the lease, however often the database must be asked; none if another took it.
     async fn try_on(&self, seam: Option<Seam>) -> Option<Epoch> {
-        let (name, holder, now_ms) = (LeaseName::Camera(self.camera.clone()), self.member.clone(), (self.now_ms)());
-        let mut take = Take { name, seen: self.seen, holder, now_ms, live: self.live, seam };
+        let (name, holder) = (LeaseName::Camera(self.camera.clone()), self.member.clone());
+        let mut take = Take { name, seen: self.seen, holder, now_ms: 0, live: self.live, seam };
         loop {
+            // Anew at each try: a database that was put back after a take whose answer was lost would give out its epoch again.
+            take.now_ms = (self.now_ms)();
             match self.try_once(&mut take).await {
                 Ok(Try::Taken(epoch)) => return Some(*self.epoch.get_or_init(|| epoch)),
                 Ok(Try::Lost) => return None,
