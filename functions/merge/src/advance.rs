@@ -103,7 +103,7 @@ pub(crate) async fn fold(
     };
     walk.seams = tx.seams(camera).await.doing("reading seams")?.into_iter().collect();
     let waiting = walk.through(tx, camera, waited, holes).await?;
-    let step = Step { before, ..walk.step() };
+    let step = walk.step(before);
     if step.applied > 0 || walk.again.is_some() || waiting != waited {
         tx.update(walk.update(camera, waiting), tell).await.doing("writing what a fold did")?;
     }
@@ -317,9 +317,9 @@ impl Walk {
         self.changes = kept;
     }
 
-    fn step(&self) -> Step {
+    fn step(&self, before: Option<Position>) -> Step {
         Step {
-            before: None,
+            before,
             frontier: self.fold.frontier(),
             applied: self.applied,
             refolded: self.refolded,

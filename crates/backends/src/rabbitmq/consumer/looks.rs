@@ -3,9 +3,9 @@
 //!
 //! A look asks how much is ready, which costs the broker a quarter of taking what is not there; only what is there is taken, one
 //! message at a time. All consumers together look into a queue about as often, however many they are: and the less often, the longer
-//! those that are subscribed to it have kept it empty. A worker that has no idle permit waits
-//! for one in turn with its subscriptions, once it has seen that nobody idle comes for a message: so a queue that is nobody's home,
-//! as a retired one may be, does not wait for as long as there is work elsewhere.
+//! those that are subscribed to it have kept it empty. A worker that has no idle permit waits for one in turn with its
+//! subscriptions, once it has seen that nobody idle comes for a message: so a queue that is nobody's home, as a retired one may
+//! be, does not wait for as long as there is work elsewhere.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl Looks {
         known.consumers = found.consumers;
         let kept_empty = found.ready == 0 && found.consumers > 0;
         known.empty = if kept_empty { PATIENCE.min(known.empty + 1) } else { 0 };
-        let pause = LOOK_EVERY * workers.saturating_mul(known.empty.max(1)).min(1_000);
+        let pause = LOOK_EVERY.saturating_mul(workers.saturating_mul(known.empty.max(1)));
         known.next_look = Instant::now() + pause.min(LOOK_AT_LEAST_EVERY);
         known
     }
