@@ -20,7 +20,7 @@ build:
 # Everything that must hold: format, lints, licences, tests.
 test: lint deny
     scripts/setup/packages test rtsp rabbitmq postgres
-    scripts/setup/minio >/dev/null
+    scripts/setup/go-program minio >/dev/null
     ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" cargo test --workspace
 
 # Formatting and lints, warnings refused.
@@ -79,7 +79,7 @@ partitions *args: _servers
 
 _servers:
     scripts/setup/packages rabbitmq postgres
-    scripts/setup/minio >/dev/null
+    scripts/setup/go-program minio >/dev/null
 
 # Kill `detektor run` 50 times at random moments: events, detections and ledger must be those of a calm run.
 chaos-local *args: build

@@ -315,7 +315,7 @@ class Minio(Process):
         super().__init__("minio", directory)
         self.port = port or free_port()
         self.secret = new_secret("minio")
-        self.program = find("minio", [CACHE / "services/bin"], "run `scripts/setup/minio`")
+        self.program = find("minio", [CACHE / "services/bin"], "run `scripts/setup/go-program minio`")
         write_secret(self.dir / "access", self.USER)
         write_secret(self.dir / "secret", self.secret)
 

@@ -52,7 +52,7 @@ impl Minio {
         for (name, secret) in [("access", USER), ("secret", PASSWORD)] {
             std::fs::write(dir.join(name), secret).unwrap();
         }
-        let program = installed("MinIO", &places(), "scripts/setup/minio");
+        let program = installed("MinIO", &places(), "scripts/setup/go-program minio");
         let address = format!("127.0.0.1:{port}");
         let options = ["server", "--quiet", "--address", &address, "--certs-dir"].map(Path::new);
         let command = [&[program.as_path()], options.as_slice(), &[&certificates, &data]].concat();
@@ -110,7 +110,7 @@ impl Minio {
     }
 }
 
-/// Where MinIO may be: where `scripts/setup/minio` puts it, and where programs are.
+/// Where MinIO may be: where `scripts/setup/go-program minio` puts it, and where programs are.
 fn places() -> Vec<PathBuf> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
