@@ -20,7 +20,8 @@ build:
 # Everything that must hold: format, lints, licences, tests.
 test: lint deny
     scripts/setup/packages test rtsp rabbitmq postgres
-    scripts/setup/go-program minio >/dev/null
+    for program in minio helm promtool; do scripts/setup/go-program $program >/dev/null; done
+    scripts/setup/crds >/dev/null
     ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" cargo test --workspace
 
 # Formatting and lints, warnings refused.
@@ -121,3 +122,8 @@ bench-slicing *args:
 fuzz target seconds="60":
     cargo +nightly fuzz run {{ if target =~ '^(manifest|slicer)$' { "--features " + target } else { "" } }} {{ target }} \
         -- -max_total_time={{ seconds }}
+
+# Write what the chart renders, configs/k8s/rendered/ and keda/, from the chart.
+charts:
+    scripts/setup/go-program helm >/dev/null
+    DETEKTOR_WRITE_CHARTS=1 cargo test --workspace --test charts the_chart_renders

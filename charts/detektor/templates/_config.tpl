@@ -1,0 +1,50 @@
+{{/* The roles' configuration: one file for all. Scalars as JSON are TOML's own; a list of them too. */}}
+{{- define "detektor.section" -}}
+{{- if .settings }}
+[{{ .name }}]
+{{- range $key := keys .settings | sortAlpha }}
+{{- $value := get $.settings $key }}
+{{ $key }} = {{ $value | toJson }}
+{{- end }}
+{{ end }}
+{{- end -}}
+
+{{/* The sections of the servers, without what is left out. */}}
+{{- define "detektor.servers" -}}
+{{- $secrets := "/run/secrets/detektor" }}
+{{- $rabbitmq := dict "url" .Values.rabbitmq.url "management_url" .Values.rabbitmq.managementUrl "user" .Values.rabbitmq.user
+    "password_file" (printf "%s/rabbitmq/password" $secrets) "partitions" .Values.rabbitmq.partitions }}
+{{- if .Values.rabbitmq.ca.secret }}{{ $_ := set $rabbitmq "ca_file" (printf "%s/rabbitmq-ca/ca.pem" $secrets) }}{{ end }}
+{{- $s3 := dict "bucket" .Values.s3.bucket "path_style" .Values.s3.pathStyle }}
+{{- if .Values.s3.endpoint }}{{ $_ := set $s3 "endpoint" .Values.s3.endpoint }}{{ end }}
+{{- if .Values.s3.region }}{{ $_ := set $s3 "region" .Values.s3.region }}{{ end }}
+{{- if .Values.s3.secret.name }}
+{{- $_ := set $s3 "access_key_file" (printf "%s/s3/access-key" $secrets) }}
+{{- $_ := set $s3 "secret_key_file" (printf "%s/s3/secret-key" $secrets) }}
+{{- end }}
+{{- if .Values.s3.ca.secret }}{{ $_ := set $s3 "ca_file" (printf "%s/s3-ca/ca.pem" $secrets) }}{{ end }}
+{{- $postgres := dict "url" .Values.postgres.url "user" .Values.postgres.user "password_file" (printf "%s/postgres/password" $secrets) }}
+{{- if .Values.postgres.ca.secret }}{{ $_ := set $postgres "ca_file" (printf "%s/postgres-ca/ca.pem" $secrets) }}{{ end }}
+{{- dict "rabbitmq" $rabbitmq "s3" $s3 "postgres" $postgres | toJson }}
+{{- end -}}
+
+{{- define "detektor.toml" -}}
+# Beyond loopback, since probes and Prometheus come from there. Only the events role serves more than that, and it asks for a token.
+{{- $process := dict "listen" "0.0.0.0:8080" "drain_ms" (mul .Values.drainSeconds 1000) }}
+{{- $open := merge (dict "allow_unauthenticated" true) $process }}
+{{- $sections := include "detektor.servers" . | fromJson }}
+{{- $spool := dict "spool_dir" "/var/spool/detektor" "spool_bytes" (mul .Values.dispatcher.spoolMebibytes 1048576) }}
+{{- $_ := set $sections "dispatcher" (mergeOverwrite (deepCopy $open) $spool .Values.dispatcher.settings) }}
+{{- $tokens := dict "token_file" "/run/secrets/detektor/events/token" "admin_token_file" "/run/secrets/detektor/events/admin-token" }}
+{{- $_ := set $sections "events" (mergeOverwrite (deepCopy $process) $tokens .Values.events.settings) }}
+{{- $_ := set $sections "balancer" (mergeOverwrite (deepCopy $open) .Values.balancer.settings) }}
+{{- range $name, $function := .Values.functions }}
+{{- $_ := set $sections $name (mergeOverwrite (deepCopy $open) $function.settings) }}
+{{- end }}
+{{- range $name, $settings := .Values.settings }}
+{{- $_ := set $sections $name (mergeOverwrite (get $sections $name | default dict) $settings) }}
+{{- end }}
+{{- range $name := keys $sections | sortAlpha }}
+{{ include "detektor.section" (dict "name" $name "settings" (get $sections $name)) }}
+{{- end }}
+{{- end -}}

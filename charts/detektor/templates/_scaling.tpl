@@ -1,0 +1,10 @@
+{{/* Segments a pod may hold before another one is wanted: depth at a steady load is rate x service time, so permits x how busy they are to be. */}}
+{{- define "detektor.depthPerPod" -}}
+{{- if .scaling.depthPerPod -}}{{ .scaling.depthPerPod }}{{- else -}}{{ mulf .permits 0.7 }}{{- end -}}
+{{- end -}}
+
+{{/* The virtual host of the broker's URL: "/" where it says %2f or nothing. */}}
+{{- define "detektor.vhost" -}}
+{{- $path := (urlParse .Values.rabbitmq.url).path | trimPrefix "/" -}}
+{{- if or (eq $path "") (eq (lower $path) "%2f") -}}/{{- else -}}{{ $path }}{{- end -}}
+{{- end -}}

@@ -1,0 +1,221 @@
+//! The chart without a cluster: it renders as is kept beside it, refuses what contradicts itself, fits Kubernetes' schemas, and its names
+//! are those of the code. `just charts` writes the rendered files anew.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use detektor_backends::postgres::Postgres;
+use detektor_contract::names::{Queue, Work};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/detektor");
+/// The chart without values, and with each file in its folder `profiles`.
+const PROFILES: [&str; 5] = ["default", "gpu", "production", "scale-to-zero", "trial"];
+
+/// A program that `just test` brings along.
+fn program(name: &str) -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"), PathBuf::from);
+    let program = cache.join("detektor/services/bin").join(name);
+    assert!(program.exists(), "{} is missing: run `scripts/setup/go-program {name}`", program.display());
+    program
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn ran(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}:\n{}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn helm(verb: &[&str], profile: &str) -> Command {
+    let mut command = Command::new(program("helm"));
+    command.args(verb).arg(CHART).args(["--namespace", "detektor"]);
+    if profile != "default" {
+        command.arg("--values").arg(format!("{CHART}/profiles/{profile}.yaml"));
+    }
+    command
+}
+
+fn rendered(profile: &str) -> String {
+    ran(&mut helm(&["template", "detektor"], profile))
+}
+
+/// The documents that come from templates below this folder of the chart.
+fn from_templates(rendered: &str, folder: &str) -> String {
+    let source = format!("# Source: detektor/templates/{folder}/");
+    let documents = rendered.split("---\n").filter(|document| document.starts_with(&source));
+    documents.map(|document| format!("---\n{document}")).collect()
+}
+
+/// What is kept of the chart beside it, with where.
+fn kept(profile: &str) -> [(PathBuf, String); 2] {
+    let whole = rendered(profile);
+    let scaling = from_templates(&whole, "keda");
+    let root = Path::new(ROOT);
+    [
+        (root.join(format!("configs/k8s/rendered/{profile}.yaml")), whole),
+        (root.join(format!("keda/{profile}.yaml")), scaling),
+    ]
+}
+
+#[test]
+fn the_chart_renders_as_it_is_kept() {
+    for profile in PROFILES {
+        for (path, now) in kept(profile) {
+            if std::env::var_os("DETEKTOR_WRITE_CHARTS").is_some() {
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(&path, &now).unwrap();
+            }
+            let before = std::fs::read_to_string(&path).unwrap_or_default();
+            let first = now.lines().zip(before.lines()).position(|(now, before)| now != before);
+            let line = first.unwrap_or_else(|| now.lines().count().min(before.lines().count()));
+            assert!(
+                now == before,
+                "{} differs from what the chart renders, from line {} on: run `just charts` and look at the difference",
+                path.display(),
+                line + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn helm_finds_nothing_to_complain_of() {
+    for profile in PROFILES {
+        ran(&mut helm(&["lint", "--strict"], profile));
+    }
+}
+
+/// `--set` this, and the sentence that is said.
+const REFUSED: [(&[&str], &str); 14] = [
+    (&["functions.detect.scaling.maximum=5"], "additional properties 'maximum' not allowed"),
+    (&["dispatchers.replicas=5"], "additional properties 'dispatchers' not allowed"),
+    (&["functions.detect.scaling.min=60"], "functions.detect.scaling: min 60 is more than max 50"),
+    (&["functions.detect.scaling.min=-1"], "minimum: got -1, want 0"),
+    (&["keda.enabled=false", "functions.detect.scaling.min=0"], "without KEDA nothing would ever start a pod"),
+    (&["functions.detect.settings.workers=4"], "its workers (4) and ahead (1) together are 5"),
+    (&["functions.merge.settings.batch_max=32"], "its batches (2) times batch_max (32) are 64"),
+    (&["events.ingress.enabled=true"], "events.ingress is enabled, but has no host"),
+    (&["events.ingress.enabled=true", "events.ingress.host=a.example"], "tokens would go over the network in clear"),
+    (&["rabbitmq.url=amqp://guest:guest@rabbitmq"], "does not match pattern"),
+    (&["settings.detect.drain_ms=5000"], "settings.detect.drain_ms: the chart sets it itself"),
+    (&["priorityClass.create=true"], "priorityClass.create is true, but it has no name"),
+    (&["setup.broker.user=admin"], "where is its password?"),
+    (&["image.tag=latest"], "'not' failed"),
+];
+
+#[test]
+fn what_contradicts_itself_is_refused_with_a_sentence() {
+    for (values, sentence) in REFUSED {
+        let mut command = helm(&["template", "detektor"], "default");
+        for value in values {
+            command.args(["--set", value]);
+        }
+        let output = command.output().unwrap();
+        assert!(!output.status.success(), "{values:?} is not refused");
+        assert!(said(&output).contains(sentence), "{values:?}: expected {sentence:?} in\n{}", said(&output));
+    }
+}
+
+#[test]
+fn another_release_has_other_names() {
+    let mut command = Command::new(program("helm"));
+    let text = ran(command.args(["template", "yard", CHART]));
+    assert!(text.contains("name: yard-detektor-detection\n"));
+    assert!(!text.contains("name: detektor-detection"), "a name does not follow the release's");
+}
+
+#[test]
+fn every_manifest_fits_its_schema() {
+    let cache = program("helm").ancestors().nth(3).unwrap().to_owned();
+    let crds = ran(Command::new(format!("{ROOT}/scripts/setup/crds")).env("CI", "1"));
+    let mut files: Vec<PathBuf> = PROFILES.map(|p| Path::new(ROOT).join(format!("configs/k8s/rendered/{p}.yaml"))).into();
+    files.extend(manifests(&Path::new(ROOT).join("configs/k8s")));
+    let mut validate = Command::new(cache.join("tools/bin/python"));
+    validate.arg(format!("{ROOT}/scripts/charts/validate.py")).args(["--crds", crds.trim()]).args(&files);
+    let told = ran(&mut validate);
+    println!("{told}");
+    // The check itself is one that can fail.
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = rendered("default").replace("minReplicaCount:", "minReplicas:").replace("maxUnavailable:", "maxUnavailabel:");
+    let path = folder.path().join("wrong.yaml");
+    std::fs::write(&path, wrong).unwrap();
+    let mut validate = Command::new(cache.join("tools/bin/python"));
+    validate.arg(format!("{ROOT}/scripts/charts/validate.py")).args(["--crds", crds.trim()]).arg(&path);
+    let output = validate.output().unwrap();
+    let told = said(&output);
+    assert!(!output.status.success() && told.contains("minReplicas") && told.contains("maxUnavailabel"), "{told}");
+}
+
+/// The plain manifests, whatever folder they are in.
+fn manifests(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        match entry.is_dir() {
+            true if !entry.ends_with("rendered") => found.extend(manifests(&entry)),
+            false if entry.extension().is_some_and(|extension| extension == "yaml") => found.push(entry),
+            _ => {}
+        }
+    }
+    found
+}
+
+#[test]
+fn scaling_watches_the_queues_that_there_are_and_no_dead_letters() {
+    let text = rendered("default");
+    let watched: Vec<&str> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("queueName: ")).map(|name| name.trim_matches('"')).collect();
+    let wanted = Work::ALL.map(|work| {
+        let queue = Queue::Work(work, 7).to_string();
+        let kind = queue.strip_suffix(".07").unwrap();
+        format!("^{kind}\\\\.[0-9]+$")
+    });
+    assert_eq!(watched, wanted, "from its beginning to its end, so that dead.{} does not match", "detect");
+}
+
+#[test]
+fn the_setup_job_is_named_by_the_schema_of_the_code() {
+    let name = format!("name: detektor-setup-{}-", Postgres::schema_version());
+    assert!(rendered("default").contains(&name), "charts/detektor/Chart.yaml: detektor/schema must be {}", Postgres::schema_version());
+}
+
+/// The configuration file in the ConfigMap.
+fn configuration(rendered: &str) -> String {
+    let from = rendered.split("  detektor.toml: |\n").nth(1).unwrap();
+    from.lines().take_while(|line| line.is_empty() || line.starts_with("    ")).map(|line| format!("{}\n", line.trim_start())).collect()
+}
+
+#[test]
+fn every_role_takes_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    for profile in PROFILES {
+        let path = folder.path().join("detektor.toml");
+        std::fs::write(&path, configuration(&rendered(profile))).unwrap();
+        for role in ["dispatcher", "detect", "merge", "events", "balancer"] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_detektor"));
+            command.args([role, "--listen", "nowhere", "--config"]).arg(&path);
+            let told = said(&command.output().unwrap());
+            // All mistakes are listed at once: the one that was made on purpose is the only one.
+            assert!(told.contains("the configuration has 1 mistake:") && told.contains("listen"), "{profile} {role}: {told}");
+        }
+    }
+}
+
+#[test]
+fn pods_have_longer_to_go_than_their_drain_takes() {
+    let mut command = helm(&["template", "detektor"], "default");
+    let text = ran(command.args(["--set", "drainSeconds=100"]));
+    assert!(text.contains("drain_ms = 100000") && text.contains("terminationGracePeriodSeconds: 110"), "{text}");
+}
+
+#[test]
+fn alarms_ring_when_they_should_and_only_then() {
+    let files = format!("{CHART}/files");
+    ran(Command::new(program("promtool")).args(["check", "rules", "--lint-fatal", "alerts.yaml"]).current_dir(&files));
+    ran(Command::new(program("promtool")).args(["test", "rules", "alerts_test.yaml"]).current_dir(&files));
+}
