@@ -92,7 +92,7 @@ fn helm_finds_nothing_to_complain_of() {
 }
 
 /// `--set` this, and the sentence that is said.
-const REFUSED: [(&[&str], &str); 14] = [
+const REFUSED: [(&[&str], &str); 15] = [
     (&["functions.detect.scaling.maximum=5"], "additional properties 'maximum' not allowed"),
     (&["dispatchers.replicas=5"], "additional properties 'dispatchers' not allowed"),
     (&["functions.detect.scaling.min=60"], "functions.detect.scaling: min 60 is more than max 50"),
@@ -102,11 +102,12 @@ const REFUSED: [(&[&str], &str); 14] = [
     (&["functions.merge.settings.batch_max=32"], "its batches (2) times batch_max (32) are 64"),
     (&["events.ingress.enabled=true"], "events.ingress is enabled, but has no host"),
     (&["events.ingress.enabled=true", "events.ingress.host=a.example"], "tokens would go over the network in clear"),
-    (&["rabbitmq.url=amqp://guest:guest@rabbitmq"], "does not match pattern"),
+    (&["rabbitmq.url=amqp://guest:guest@rabbitmq"], "rabbitmq.url has a user or password in it"),
+    (&["rabbitmq.url=http://rabbitmq"], "does not match pattern"),
     (&["settings.detect.drain_ms=5000"], "settings.detect.drain_ms: the chart sets it itself"),
     (&["priorityClass.create=true"], "priorityClass.create is true, but it has no name"),
     (&["setup.broker.user=admin"], "where is its password?"),
-    (&["image.tag=latest"], "'not' failed"),
+    (&["image.tag=latest"], "image.tag is latest"),
 ];
 
 #[test]

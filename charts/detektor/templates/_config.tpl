@@ -1,14 +1,3 @@
-{{/* The roles' configuration: one file for all. Scalars as JSON are TOML's own; a list of them too. */}}
-{{- define "detektor.section" -}}
-{{- if .settings }}
-[{{ .name }}]
-{{- range $key := keys .settings | sortAlpha }}
-{{- $value := get $.settings $key }}
-{{ $key }} = {{ $value | toJson }}
-{{- end }}
-{{ end }}
-{{- end -}}
-
 {{/* The sections of the servers, without what is left out. */}}
 {{- define "detektor.servers" -}}
 {{- $secrets := "/run/secrets/detektor" }}
@@ -28,8 +17,8 @@
 {{- dict "rabbitmq" $rabbitmq "s3" $s3 "postgres" $postgres | toJson }}
 {{- end -}}
 
-{{- define "detektor.toml" -}}
-# Beyond loopback, since probes and Prometheus come from there. Only the events role serves more than that, and it asks for a token.
+{{/* All sections, as JSON. */}}
+{{- define "detektor.sections" -}}
 {{- $process := dict "listen" "0.0.0.0:8080" "drain_ms" (mul .Values.drainSeconds 1000) }}
 {{- $open := merge (dict "allow_unauthenticated" true) $process }}
 {{- $sections := include "detektor.servers" . | fromJson }}
@@ -44,7 +33,22 @@
 {{- range $name, $settings := .Values.settings }}
 {{- $_ := set $sections $name (mergeOverwrite (get $sections $name | default dict) $settings) }}
 {{- end }}
-{{- range $name := keys $sections | sortAlpha }}
-{{ include "detektor.section" (dict "name" $name "settings" (get $sections $name)) }}
+{{- $sections | toJson }}
+{{- end -}}
+
+{{/* These sections. Scalars as JSON are TOML's own; a list of them too. Takes {sections, names}. */}}
+{{- define "detektor.toml" -}}
+{{- range $name := .names }}
+[{{ $name }}]
+{{- $settings := get $.sections $name }}
+{{- range $key := keys $settings | sortAlpha }}
+{{ $key }} = {{ get $settings $key | toJson }}
 {{- end }}
+{{ end }}
+{{- end -}}
+
+{{/* A change of what a role reads restarts it; of what others read does not. Takes {root, role}. */}}
+{{- define "detektor.checksum" -}}
+{{- $sections := include "detektor.sections" .root | fromJson }}
+{{- include "detektor.toml" (dict "sections" $sections "names" (list "rabbitmq" "s3" "postgres" .role)) | sha256sum }}
 {{- end -}}

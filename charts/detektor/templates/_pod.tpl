@@ -89,7 +89,7 @@ metadata:
     {{- include "detektor.labels" . | nindent 4 }}
     app: {{ include "detektor.app" . }}
   annotations:
-    checksum/config: {{ include "detektor.toml" .root | sha256sum }}
+    checksum/config: {{ include "detektor.checksum" . }}
     {{- if .tokens }}
     {{- with lookup "v1" "Secret" .root.Release.Namespace $v.events.secret.name }}
     checksum/tokens: {{ .data | toJson | sha256sum }}

@@ -6,7 +6,7 @@ metadata:
   labels:
     {{- include "detektor.labels" $part | nindent 4 }}
   annotations:
-    checksum/config: {{ include "detektor.toml" . | sha256sum }}
+    checksum/config: {{ include "detektor.toml" (dict "sections" (include "detektor.servers" . | fromJson) "names" (list "rabbitmq" "s3" "postgres")) | sha256sum }}
 spec:
   {{- include "detektor.podCommon" $part | nindent 2 }}
   restartPolicy: OnFailure
