@@ -117,6 +117,22 @@ bench-slicing *args:
     cargo build --release -p detektor-dispatcher --example slice
     scripts/bench/slicing.py {{ target }}/release/examples/slice {{ args }}
 
+# Build the images `detektor` and `cameras` (or those named) and put them into the cluster; see scripts/cluster/README.md.
+image *targets: build
+    CARGO_TARGET_DIR={{ target }} scripts/cluster/image {{ targets }}
+
+# Install everything into the cluster that KUBECONFIG names, and wait until it is ready. `--profile NAME`, `--cameras`, and what helm takes.
+cluster-install *args: build
+    CARGO_TARGET_DIR={{ target }} scripts/cluster/install {{ args }}
+
+# `helm test` and the suite scripts/scaling on that cluster; results go into docs/results/. `--only NAME` for some.
+cluster-test *args:
+    scripts/cluster/test {{ args }}
+
+# Remove it again, with all data. `--keep-data` leaves the servers.
+cluster-uninstall *args:
+    scripts/cluster/uninstall {{ args }}
+
 # Fuzz one target of fuzz/ for a while: segment, bitstream, clip, write, wire, manifest or slicer. Needs `rustup toolchain install nightly`
 # and `cargo install cargo-fuzz`.
 fuzz target seconds="60":
@@ -127,3 +143,7 @@ fuzz target seconds="60":
 charts:
     scripts/setup/go-program helm >/dev/null
     DETEKTOR_WRITE_CHARTS=1 cargo test --workspace --test charts the_chart_renders
+
+# Why there are as many detection pods as there are, in words; `--function merge` for merge. Takes any KUBECONFIG.
+explain-scale *args: build
+    {{ detektor }} explain-scale {{ args }}
