@@ -12,13 +12,18 @@ def scrape(ports):
     found = {}
     for port in ports:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            for line in answer.read().decode().splitlines():
-                if match := LINE.match(line):
-                    labels = dict(LABEL.findall(match[2]))
-                    border = float(labels.pop("le"))
-                    buckets = found.setdefault((match[1], tuple(sorted(labels.items()))), {})
-                    buckets[border] = buckets.get(border, 0) + int(match[3])
+            add(answer.read().decode(), found)
     return found
+
+
+def add(text, found):
+    """Adds the buckets of one page."""
+    for line in text.splitlines():
+        if match := LINE.match(line):
+            labels = dict(LABEL.findall(match[2]))
+            border = float(labels.pop("le"))
+            buckets = found.setdefault((match[1], tuple(sorted(labels.items()))), {})
+            buckets[border] = buckets.get(border, 0) + int(match[3])
 
 
 def between(before, after):

@@ -1,0 +1,201 @@
+"""Cameras that a test wants, and what came of them.
+
+Two kinds. Files play the footage that the image carries: as fast as it is taken, which is a backlog, or in real time. They wait
+rather than shed, and what they come to is known exactly. Live ones are RTSP streams of the Service `detektor-cameras`
+(configs/k8s/cameras.yaml): they never wait, so whoever is not there for them leaves a gap.
+"""
+
+import json
+import os
+import secrets
+import time
+
+from api import Api
+from kube import CannotRun, Refused
+from passes import Reference
+from script import say
+
+FOOTAGE = os.environ.get("DETEKTOR_FOOTAGE") or "/usr/share/detektor/driveway.mov"
+LIVE_SERVICE = "detektor-cameras"
+LIVE_PORT = 8554
+# Passes of an undisturbed run.
+CALM_PASSES = 2
+ENDED = ("ended", "failed", "stopped")
+# So many looks in a row must find everything done, two seconds apart.
+SETTLED = 3
+
+
+class Load:
+    """The cameras of one run. Their names have a prefix of their own, and leaving the context removes them with their history."""
+
+    def __init__(self, cluster, keep=False):
+        self.cluster, self.keep = cluster, keep
+        self.api = Api(cluster)
+        self.prefix = f"load-{secrets.token_hex(2)}-"
+        self.count, self.known = 0, []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            self.clean()
+        except Exception as error:
+            say(f"cameras {self.prefix}* are still wanted: {error}")
+            if kind is None:
+                raise
+
+    def names(self, count, what):
+        names = [f"{self.prefix}{what}-{self.count + number:04}" for number in range(count)]
+        self.count += count
+        self.known += names
+        return names
+
+    def apply(self, cameras):
+        """Wants these cameras, beside those that are wanted."""
+        self.cluster.detektor("cameras", "apply", "-f", "-", stdin=json.dumps({"cameras": cameras}))
+
+    def files(self, count, what="file", footage=None, **how):
+        """So many cameras on the footage; answers their names. Exact comparison needs the gate off."""
+        how = {"real_time": True, "loop": "forever", **how}
+        names = self.names(count, what)
+        self.apply([{"name": name, "url": f"file:{footage or FOOTAGE}", **how} for name in names])
+        return names
+
+    def live(self, count, what="live", **how):
+        """So many live cameras."""
+        names = self.names(count, what)
+        how = {"detect": {"gate": False, "fps": 1}, **how}
+        self.apply([{"name": name, "url": live_url(self.cluster, name), **how} for name in names])
+        return names
+
+    def wanted(self):
+        lines = self.cluster.detektor("cameras", "list").splitlines()
+        return [json.loads(line)["name"] for line in lines if line.strip()]
+
+    def remove(self, names):
+        """Wants these no longer; those that nobody wants are passed over."""
+        wanted = set(self.wanted())
+        if here := [name for name in names if name in wanted]:
+            self.cluster.detektor("cameras", "remove", *here)
+
+    def clean(self):
+        """Removes all of this run's cameras, and what they left in the database."""
+        if not self.known:
+            return
+        self.remove(self.known)
+        if self.keep:
+            return
+        say(f"removing {len(self.known)} cameras {self.prefix}* and their history")
+        seen = self.api.cameras(self.known)
+        self.until("stopped", lambda cameras: all(one["state"] in ENDED for one in cameras.values()), list(seen), 60, False)
+        for name in seen:
+            try:
+                self.cluster.detektor("prune", "--all", "--camera", name)
+            except Refused as error:
+                say(f"history of {name} stays: {error}")
+        self.known = []
+
+    def until(self, what, met, names, patience_s, strict=True):
+        """Waits until `met` holds of these cameras, as the API shows them."""
+        begun, cameras = time.monotonic(), {}
+        while True:
+            try:
+                cameras = self.api.cameras(names, patience_s=0)
+                if met(cameras):
+                    return cameras
+            except OSError as error:
+                cameras = {"error": str(error)}
+            if time.monotonic() - begun > patience_s:
+                if strict:
+                    raise CannotRun(f"cameras are not {what} after {patience_s:.0f} s: {json.dumps(cameras)[:1500]}")
+                return cameras
+            time.sleep(1)
+
+    def until_running(self, names, patience_s=180):
+        """Until something of each camera is accounted for."""
+        def running(cameras):
+            return len(cameras) == len(names) and all(camera["captured"] > 0 for camera in cameras.values())
+
+        return self.until("at work", running, names, patience_s)
+
+    def until_done(self, names, patience_s, idle_s=150):
+        """Until these have ended, and all that was captured of them is accounted for. Where that does not come to be it is
+        waited for as long as anything moves."""
+        settled, before, begun, moved = 0, None, time.monotonic(), time.monotonic()
+        while True:
+            time.sleep(2)
+            try:
+                cameras = self.api.cameras(names, patience_s=10)
+            except OSError:
+                continue
+            now = {name: (camera["captured"], camera["state"]) for name, camera in cameras.items()}
+            if now != before:
+                before, moved, settled = now, time.monotonic(), 0
+                continue
+            ended = len(cameras) == len(names) and all(camera["state"] in ENDED for camera in cameras.values())
+            settled = settled + 1 if ended and all(camera["closes"] for camera in cameras.values()) else 0
+            if settled >= SETTLED or (ended and time.monotonic() - moved > idle_s):
+                return cameras
+            if time.monotonic() - begun > patience_s:
+                raise CannotRun(
+                    f"cameras have not ended after {patience_s:.0f} s: {json.dumps(cameras)[:1500]}; give less load, or more time"
+                )
+
+    def record(self, names):
+        return {name: self.api.record(name) for name in names}
+
+    def reference(self, fps, file=None):
+        """What a pass comes to. Read from `file` where it has it; else played now, in real time, so that nothing scales."""
+        known = {"footage": FOOTAGE, "fps": fps, "image": self.cluster.describe()["image"]}
+        if file and os.path.exists(file):
+            with open(file, encoding="utf-8") as text:
+                table = json.load(text)
+            if table["of"] == known:
+                return Reference.of_json(table)
+        say(f"playing the footage {CALM_PASSES} times undisturbed")
+        names = self.files(1, "calm", loop=CALM_PASSES, detect=exact(fps))
+        self.until_running(names)
+        self.until_done(names, 900)
+        reference = Reference(self.api.record(names[0]), names[0], CALM_PASSES)
+        if reference.wrong:
+            raise CannotRun(f"no undisturbed run to compare with: {'; '.join(reference.wrong)}")
+        if file:
+            with open(file, "w", encoding="utf-8") as text:
+                json.dump({"of": known, **reference.as_json()}, text)
+        return reference
+
+    def compare(self, reference, names, passes=None):
+        """What is lost and doubled of files, and their records."""
+        lost, doubled, records = [], [], self.record(names)
+        for name, record in records.items():
+            less, more = reference.compare(record, name, passes)
+            lost, doubled = lost + less, doubled + more
+        return lost, doubled, records
+
+
+def exact(fps):
+    """What is looked at so that passes can be compared."""
+    return {"gate": False, "fps": fps}
+
+
+def live_url(cluster, name):
+    base = os.environ.get("DETEKTOR_CAMERAS_URL") or f"rtsp://{LIVE_SERVICE}.{cluster.namespace}:{LIVE_PORT}"
+    return f"{base.rstrip('/')}/{name}"
+
+
+def need_live(cluster):
+    """That there are live cameras to be had."""
+    if os.environ.get("DETEKTOR_CAMERAS_URL"):
+        return
+    if not any(pod.ready for pod in cluster.pods_of_service(LIVE_SERVICE)):
+        raise CannotRun(
+            f"no live cameras: no pod behind the Service {LIVE_SERVICE} in namespace {cluster.namespace} is ready; `kubectl apply -n "
+            f"{cluster.namespace} -f configs/k8s/cameras.yaml` makes them, DETEKTOR_CAMERAS_URL names others (rtsp://HOST:PORT), and "
+            "--live=0 goes without"
+        )
+
+
+def note_all(what, lines):
+    for line in lines[:20]:
+        say(f"{what}: {line[:400]}")
