@@ -170,7 +170,7 @@ class RabbitMq(Process):
     PROGRAM = "/usr/lib/rabbitmq/bin"
     USER, DELIVERIES = "detektor", 20
 
-    def __init__(self, directory, port=None):
+    def __init__(self, directory, port=None, prometheus=False):
         super().__init__("rabbitmq", directory)
         self.port, self.management, self.distribution = port or free_port(), free_port(), free_port()
         self.password = new_secret("rabbitmq")
@@ -188,8 +188,12 @@ default_user_tags.administrator = true
 collect_statistics_interval = 1000
 disk_free_limit.absolute = 50MB
 """
+        plugins, self.prometheus = ["rabbitmq_management"], free_port() if prometheus else None
+        if prometheus:
+            plugins.append("rabbitmq_prometheus")
+            config += f"prometheus.tcp.ip = 127.0.0.1\nprometheus.tcp.port = {self.prometheus}\n"
         write_secret(self.dir / "rabbitmq.conf", config)
-        (self.dir / "plugins").write_text("[rabbitmq_management].\n")
+        (self.dir / "plugins").write_text(f"[{','.join(plugins)}].\n")
 
     def command(self):
         return [self.program]
@@ -354,9 +358,9 @@ secret_key_file = "{self.dir / "secret"}"
 class Servers:
     """All three, and the settings that reach them."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, prometheus=False):
         self.dir = pathlib.Path(directory)
-        self.rabbitmq = RabbitMq(self.dir / "rabbitmq")
+        self.rabbitmq = RabbitMq(self.dir / "rabbitmq", prometheus=prometheus)
         self.postgres = Postgres(self.dir / "postgres")
         self.minio = Minio(self.dir / "minio")
         self.all = [self.rabbitmq, self.postgres, self.minio]
