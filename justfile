@@ -78,6 +78,10 @@ locks *args: _servers
 partitions *args: _servers
     cargo run --release -p detektor-runtime --example partitions -- {{ args }}
 
+# Every line of docs/specification.md on the cluster that KUBECONFIG names. `--only NAME` for some, `--help` for their names.
+spec *args:
+    scripts/scaling/spec.sh {{ args }}
+
 _servers:
     scripts/setup/packages rabbitmq postgres
     scripts/setup/go-program minio >/dev/null
