@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use detektor_dispatcher::distributed::{Balancer, BalancerConfig};
 use detektor_dispatcher::role::{host, member, member_name};
-use detektor_merge::{EventObjects, InFlight, Merge, MergeConfig, Pruner};
+use detektor_merge::{EventObjects, InFlight, Merge, MergeConfig, Pruner, Survey};
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Mistakes, whole};
 use detektor_runtime::role::{Configured, Connected, Process, ProcessSettings, Role, Servers};
@@ -132,8 +132,12 @@ impl Role for BalancerRole {
             let (leads, stop) = (balancer.watch(), process.shutdown());
             process.supervisor.service("pruning", async move { pruner.run(leads, stop).await });
         }
+        let queues = rabbitmq.reach(process)?;
+        let survey = Survey::new(Arc::clone(&store), Arc::clone(&queues), &process.metrics)?;
+        let (leads, stop) = (balancer.watch(), process.shutdown());
+        process.supervisor.service("survey", async move { survey.run(leads, stop).await });
         // Cameras are placed whether the broker is there or not.
-        let balancer = balancer.keeping(rabbitmq.reach(process)?);
+        let balancer = balancer.keeping(queues);
         let stop = process.shutdown();
         process.supervisor.service("balancer", async move {
             balancer.run(stop).await;

@@ -134,7 +134,10 @@ impl Dispatcher {
         config.mistakes().finish().map_err(DispatcherError::Config)?;
         let numbers = Numbers::new(metrics)?;
         let spool = match &config.spool_dir {
-            Some(folder) => Some(Spool::open(folder.clone(), config.spool_bytes, &numbers).await?),
+            Some(folder) => {
+                numbers.spool_limit.set(i64::try_from(config.spool_bytes).unwrap_or(i64::MAX));
+                Some(Spool::open(folder.clone(), config.spool_bytes, &numbers).await?)
+            }
             None => None,
         };
         Ok(Self { config, outlets: Outlets { queues, bucket, store }, numbers, spool })

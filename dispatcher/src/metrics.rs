@@ -15,10 +15,12 @@ pub struct Numbers {
     segments: IntCounter,
     bytes: IntCounter,
     reconnects: IntCounter,
+    taken: IntCounter,
     publish: Histogram,
     pub(crate) running: IntGauge,
     spool_records: IntGauge,
     spool_bytes: IntGauge,
+    pub(crate) spool_limit: IntGauge,
     spool_shed: IntCounter,
 }
 
@@ -34,10 +36,12 @@ impl Numbers {
             segments: part.counter("published_segments_total", "Segments and markers confirmed by the queue.")?,
             bytes: part.counter("published_bytes_total", "Bytes confirmed by the queue.")?,
             reconnects: part.counter("camera_reconnects_total", "Times that a lost camera was back.")?,
+            taken: part.counter("taken_leases_total", "Cameras' leases that this dispatcher took.")?,
             publish: part.histogram("publish_seconds", "From a batch at hand to its confirmation.", SECONDS)?,
             running: part.gauge("running_cameras", "Cameras whose frames are coming.")?,
             spool_records: part.gauge("spool_records", "Segments and markers that wait on the disk for the queue.")?,
             spool_bytes: part.gauge("spool_bytes", "Bytes of the spool on the disk.")?,
+            spool_limit: part.gauge("spool_limit_bytes", "The most bytes that the spool holds; 0 without one.")?,
             spool_shed: part
                 .counter("spool_shed_total", "Segments that markers replaced because the spool was full.")?,
         })
@@ -49,6 +53,10 @@ impl Numbers {
 
     pub(crate) fn reconnected(&self) {
         self.reconnects.inc();
+    }
+
+    pub(crate) fn took(&self) {
+        self.taken.inc();
     }
 
     pub(crate) fn spooled(&self, records: u64, bytes: u64, newly_shed: u64) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use recloser::{AsyncRecloser, Error, Recloser};
+use tokio::time::Instant;
 
 use crate::around::{Around, Away};
 use crate::queue::{Consumer, Delivery, QueueError};
@@ -21,12 +22,16 @@ const OPEN: Duration = Duration::from_millis(500);
 /// Hears when a breaker opens (true) and closes (false).
 pub type OnChange = Arc<dyn Fn(bool) + Send + Sync>;
 
+/// Hears of each call that was made: how long it took, and whether the server was away.
+pub type OnCall = Arc<dyn Fn(Duration, bool) + Send + Sync>;
+
 /// A breaker for the calls to one server.
 pub struct Breaker {
     server: &'static str,
     recloser: AsyncRecloser,
     open: AtomicBool,
     on_change: OnChange,
+    on_call: OnCall,
 }
 
 /// A call that was not made.
@@ -36,10 +41,10 @@ pub struct Open(pub &'static str);
 
 impl Breaker {
     /// A closed breaker for `server`.
-    pub fn new(server: &'static str, on_change: OnChange) -> Arc<Self> {
+    pub fn new(server: &'static str, on_change: OnChange, on_call: OnCall) -> Arc<Self> {
         let recloser =
             Recloser::custom().error_rate(0.5).closed_len(WINDOW).half_open_len(PROBES).open_wait(OPEN).build();
-        Arc::new(Self { server, recloser: recloser.into(), open: AtomicBool::new(false), on_change })
+        Arc::new(Self { server, recloser: recloser.into(), open: AtomicBool::new(false), on_change, on_call })
     }
 
     fn is(&self, open: bool) {
@@ -60,12 +65,17 @@ impl Around for Breaker {
         _: &'static str,
         made: impl Future<Output = Result<T, E>> + Send,
     ) -> Result<T, E> {
+        let begun = Instant::now();
         match self.recloser.call_with(E::is_away, made).await {
             Ok(value) => {
+                (self.on_call)(begun.elapsed(), false);
                 self.is(false);
                 Ok(value)
             }
-            Err(Error::Inner(error)) => Err(error),
+            Err(Error::Inner(error)) => {
+                (self.on_call)(begun.elapsed(), error.is_away());
+                Err(error)
+            }
             Err(Error::Rejected) => {
                 self.is(true);
                 Err(E::away(Open(self.server).into()))
@@ -102,14 +112,17 @@ mod tests {
     use crate::failing::{FailingBucket, Plan};
     use detektor_contract::ObjectKey;
     use std::sync::Mutex;
+    use std::sync::atomic::AtomicUsize;
 
     #[tokio::test]
     async fn it_opens_when_calls_fail_refuses_and_closes_again() {
         let dir = tempfile::tempdir().unwrap();
         let embedded = Embedded::open(dir.path(), Options::default()).await.unwrap();
         let (plan, heard) = (Plan::new(), Arc::new(Mutex::new(Vec::new())));
-        let told = Arc::clone(&heard);
-        let breaker = Breaker::new("the bucket", Arc::new(move |open| told.lock().unwrap().push(open)));
+        let (told, away) = (Arc::clone(&heard), Arc::new(AtomicUsize::new(0)));
+        let counted = Arc::clone(&away);
+        let count: OnCall = Arc::new(move |_, away| _ = counted.fetch_add(usize::from(away), Ordering::Relaxed));
+        let breaker = Breaker::new("the bucket", Arc::new(move |open| told.lock().unwrap().push(open)), count);
         let bucket = AroundBucket::new(FailingBucket::new(embedded.bucket(), plan.clone()), breaker);
         let key = ObjectKey::parse("a").unwrap();
         // What is not there is an answer like any other.
@@ -121,6 +134,7 @@ mod tests {
             assert!(bucket.put(&key, "x".into()).await.unwrap_err().is_away());
         }
         let made = plan.calls().len();
+        assert_eq!(away.load(Ordering::Relaxed), made - 20, "only calls that were made are heard of");
         assert!(made < 60, "{made} calls were made");
         let error = bucket.put(&key, "x".into()).await.unwrap_err().to_string();
         assert!(error.contains("its circuit breaker is open"), "{error}");

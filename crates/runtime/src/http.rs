@@ -140,8 +140,8 @@ impl Server {
 fn base_routes(health: Health, metrics: Metrics, wary: &Wary) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready).with_state((health, wary.clone())))
-        .route("/metrics", get(numbers).with_state((metrics, wary.clone())))
+        .route("/readyz", get(ready).with_state((health.clone(), wary.clone())))
+        .route("/metrics", get(numbers).with_state((metrics, health, wary.clone())))
 }
 
 async fn ready(
@@ -158,12 +158,12 @@ async fn ready(
     (status, if verbose { report.lines + summary } else { summary.to_owned() })
 }
 
-async fn numbers(State((metrics, wary)): State<(Metrics, Wary)>, parts: Parts) -> Response {
+async fn numbers(State((metrics, health, wary)): State<(Metrics, Health, Wary)>, parts: Parts) -> Response {
     if !wary.admits(&parts) {
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer realm=\"detektor\"")];
         return (StatusCode::UNAUTHORIZED, challenge, "a token is required\n").into_response();
     }
-    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.text()).into_response()
+    ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], metrics.text() + &health.text()).into_response()
 }
 
 #[cfg(test)]

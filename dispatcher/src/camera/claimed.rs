@@ -53,8 +53,12 @@ impl Camera {
             }
             let Some(opening) = ingest.opening() else { continue };
             let seam = Seam { at: TimeUs(opening.seen_unix_us), key_frame: opening.key_frame };
+            let ours = claim.epoch().is_some();
             match self.stop.run_until_cancelled(claim.begin(seam)).await.ok_or(End::Stopped)? {
                 Claimed::Ours(epoch, seam) => {
+                    if !ours {
+                        self.shared.numbers.took();
+                    }
                     self.state(CameraState::Running).await;
                     let recorder = Recorder::new(self.orders(), epoch, 0, true).taking_over_at(seam.key_frame);
                     return Ok(Ok(Begun { source, ingest, recorder }));

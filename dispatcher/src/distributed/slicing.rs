@@ -120,6 +120,9 @@ impl Cameras for Slicing {
             Ok(config) => config,
             Err(error) => return Ended::Failed(error),
         };
+        if post.claim.epoch().is_some() {
+            self.shared.numbers.took();
+        }
         let abort = self.shared.abort.child_token();
         let camera = Camera::posted(config, Arc::clone(&self.shared), post, abort.clone());
         let deadline = async {

@@ -44,8 +44,35 @@ pub(crate) struct Step {
     pub(crate) refolded: u64,
     /// Holes passed over because they outlasted the patience.
     pub(crate) passed: u64,
+    /// What became of events.
+    pub(crate) told: Told,
     /// Whether there is more to apply, in another transaction.
     pub(crate) more: bool,
+}
+
+/// How many events began, ended, and were not as was said before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) opened: u64,
+    pub(crate) closed: u64,
+    pub(crate) revised: u64,
+    pub(crate) withdrawn: u64,
+}
+
+impl Told {
+    fn of<'c>(changes: impl IntoIterator<Item = &'c EventChange>) -> Self {
+        let mut told = Self::default();
+        for change in changes {
+            match change {
+                EventChange::Opened(_) => told.opened += 1,
+                EventChange::Closed(_) => told.closed += 1,
+                EventChange::Revised(_) => told.revised += 1,
+                EventChange::Withdrawn(_) => told.withdrawn += 1,
+                EventChange::Continued(_) | EventChange::Updated(_) => {}
+            }
+        }
+        told
+    }
 }
 
 /// Puts a camera's outcomes. Answers the first place at which what was known has changed, be it that one came or replaced
@@ -103,9 +130,11 @@ pub(crate) async fn fold(
     };
     walk.seams = tx.seams(camera).await.doing("reading seams")?.into_iter().collect();
     let waiting = walk.through(tx, camera, waited, holes).await?;
-    let step = walk.step(before);
+    let mut step = walk.step(before);
     if step.applied > 0 || walk.again.is_some() || waiting != waited {
-        tx.update(walk.update(camera, waiting), tell).await.doing("writing what a fold did")?;
+        let update = walk.update(camera, waiting);
+        step.told = Told::of(update.changes.iter().map(|(_, change)| change));
+        tx.update(update, tell).await.doing("writing what a fold did")?;
     }
     Ok(step)
 }
@@ -324,6 +353,7 @@ impl Walk {
             applied: self.applied,
             refolded: self.refolded,
             passed: self.passed,
+            told: Told::default(),
             more: self.more,
         }
     }

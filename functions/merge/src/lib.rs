@@ -6,6 +6,7 @@
 //! - [`InFlight`]: removes the video of jobs that are through.
 //! - [`DeadLetters`]: keeps what failed for good and gives its sequence number a tombstone; `detektor_runtime::replay` tries
 //!   it again.
+//! - [`Survey`]: adds all cameras' ledgers up, for `/metrics`.
 //! - [`role`]: all of this as a process of its own.
 //! - [`reindex`]: makes the event store anew from the outcome log.
 //! - [`prune`]: removes settled history from the event store; [`Pruner`] does so daily.
@@ -25,6 +26,7 @@ mod objects;
 mod prune;
 mod reindex;
 pub mod role;
+mod survey;
 
 pub use dead::DeadLetters;
 pub use error::MergeError;
@@ -34,3 +36,4 @@ pub use merge::{Merge, MergeConfig, Now};
 pub use objects::EventObjects;
 pub use prune::{Horizon, PruneReport, Pruner, prune};
 pub use reindex::{Damaged, Reindexed, reindex};
+pub use survey::Survey;

@@ -5,7 +5,7 @@ use detektor_runtime::Metrics;
 use detektor_runtime::metrics::{Family, LATENCIES, MetricsError};
 use prometheus::{Histogram, IntCounter};
 
-use crate::advance::Step;
+use crate::advance::{Step, Told};
 use crate::latency::{STAGES, Way};
 
 #[derive(Clone, Debug)]
@@ -14,6 +14,7 @@ pub(crate) struct Numbers {
     applied: IntCounter,
     refolded: IntCounter,
     passed: IntCounter,
+    events: Family<IntCounter>,
     closed_to_merged: Histogram,
     captured_to_merged: Histogram,
     stages: Family<Histogram>,
@@ -32,6 +33,12 @@ impl Numbers {
             applied: part.counter("applied_outcomes_total", "Outcomes folded into events and ledger.")?,
             refolded: part.counter("refolded_outcomes_total", "Outcomes folded again because one came late.")?,
             passed: part.counter("passed_holes_total", "Missing outcomes that were waited for in vain.")?,
+            events: part.counters(
+                "changed_events_total",
+                "Events that began, ended, or were not as was said before.",
+                "change",
+                &["opened", "closed", "revised", "withdrawn"],
+            )?,
             closed_to_merged: part.histogram(
                 "closed_to_merged_seconds",
                 "From a segment's end until its events can be read.",
@@ -74,5 +81,10 @@ impl Numbers {
         self.applied.inc_by(step.applied - step.refolded);
         self.refolded.inc_by(step.refolded);
         self.passed.inc_by(step.passed);
+        let Told { opened, closed, revised, withdrawn } = step.told;
+        for (change, count) in [("opened", opened), ("closed", closed), ("revised", revised), ("withdrawn", withdrawn)]
+        {
+            self.events.get(change).inc_by(count);
+        }
     }
 }

@@ -65,6 +65,18 @@ impl Health {
         Report { ready: self.is_ready(), lines }
     }
 
+    /// Each check as a gauge in Prometheus's text format: 1 where it fails. Names come from the program, never from a request.
+    pub(super) fn text(&self) -> String {
+        const NAME: &str = "detektor_health_failed_checks";
+        let mut text =
+            format!("# HELP {NAME} Whether a check keeps this process from being ready.\n# TYPE {NAME} gauge\n");
+        for (name, state) in &*self.lock() {
+            let failed = u8::from(matches!(state, State::Fails(_)));
+            let _ = writeln!(text, "{NAME}{{check=\"{name}\"}} {failed}");
+        }
+        text
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
         self.checks.lock().unwrap_or_else(PoisonError::into_inner)
     }

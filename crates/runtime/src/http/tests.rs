@@ -63,6 +63,9 @@ async fn says_how_it_is() {
     server.metrics.part("http").gauge("open_connections", "x").unwrap().set(3);
     let numbers = fetch(server.address, "/metrics").await;
     assert!(numbers.contains("text/plain; version=0.0.4") && numbers.contains("detektor_http_open_connections 3"));
+    server.health.check("s3").fail("away");
+    let numbers = fetch(server.address, "/metrics").await;
+    assert!(numbers.contains("detektor_health_failed_checks{check=\"s3\"} 1"), "{numbers}");
     server.shutdown.cancel();
     server.task.await.unwrap();
     assert!(TcpStream::connect(server.address).await.is_err(), "the port is free again");

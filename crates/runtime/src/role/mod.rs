@@ -4,6 +4,7 @@
 //! configuration, logs, signals, the HTTP server with `/livez`, `/readyz` and `/metrics`, and the drain.
 
 mod args;
+mod calls;
 mod made;
 mod process;
 mod servers;

@@ -24,6 +24,8 @@ use crate::metrics::Metrics;
 use crate::retry::{Policy, RetryError, retry};
 use crate::task::{BoxError, Supervisor};
 
+use super::calls::Calls;
+
 /// How much longer than the drain the process may take to end: to close connections, and to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -88,6 +90,7 @@ pub struct Process {
     name: &'static str,
     routes: Arc<OnceLock<Router>>,
     wary: Wary,
+    calls: Calls,
 }
 
 impl Process {
@@ -111,7 +114,8 @@ impl Process {
             server.run(stop, drain).await;
             Ok::<(), Infallible>(())
         });
-        Ok(Self { metrics, health, supervisor, drain, name, routes, wary })
+        let calls = Calls::new(&metrics)?;
+        Ok(Self { metrics, health, supervisor, drain, name, routes, wary, calls })
     }
 
     /// Begins the shutdown when cancelled, and is cancelled by it.
@@ -151,8 +155,12 @@ impl Process {
     pub fn breaker(&self, server: &'static str) -> Arc<Breaker> {
         let check = self.health.check(format!("{server} breaker"));
         check.pass();
-        let tell = move |open| if open { check.note("open: most calls fail") } else { check.pass() };
-        Breaker::new(server, Arc::new(tell))
+        let (calls, changes) = (self.calls.clone(), self.calls.clone());
+        let tell = move |open| {
+            changes.breaker(server, open);
+            if open { check.note("open: most calls fail") } else { check.pass() }
+        };
+        Breaker::new(server, Arc::new(tell), Arc::new(move |took, away| calls.made(server, took, away)))
     }
 
     /// Does what needs a server until it works, however long that server is away; readiness says so meanwhile.
