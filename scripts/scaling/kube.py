@@ -66,7 +66,7 @@ class Cluster:
         """What kubectl printed. Refused where it ended badly, with what it said."""
         call = ["kubectl", *map(str, arguments)]
         try:
-            done = subprocess.run(call, input=stdin, capture_output=True, text=True, timeout=timeout)
+            done = subprocess.run(call, input=stdin or "", capture_output=True, text=True, timeout=timeout)
         except FileNotFoundError:
             raise CannotRun("kubectl is not on the PATH: install it, or add where it is to PATH") from None
         except subprocess.TimeoutExpired:
@@ -111,8 +111,9 @@ class Cluster:
 
     def open(self):
         """Starts the proxy and sees that there is a cluster."""
-        if "KUBECONFIG" not in os.environ and not (pathlib.Path.home() / ".kube/config").exists() and not in_a_pod():
-            raise CannotRun("no cluster: set KUBECONFIG to a file that leads to one (`just cluster-up` makes one with kind)")
+        files = os.environ.get("KUBECONFIG") or str(pathlib.Path.home() / ".kube/config")
+        if not any(pathlib.Path(file).exists() for file in files.split(":")) and "KUBERNETES_SERVICE_HOST" not in os.environ:
+            raise CannotRun(f"no cluster: there is no file {files}; set KUBECONFIG to one that leads to a cluster")
         self.start_proxy()
         atexit.register(self.close)
         try:
@@ -124,8 +125,8 @@ class Cluster:
     def start_proxy(self):
         try:
             self.proxy = subprocess.Popen(
-                ["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                start_new_session=True,
+                ["kubectl", "proxy", "--port=0"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, start_new_session=True,
             )
         except FileNotFoundError:
             raise CannotRun("kubectl is not on the PATH: install it, or add where it is to PATH") from None
@@ -292,10 +293,6 @@ def said(body):
         return json.loads(body).get("message", "no reason given")
     except ValueError:
         return body[:300].decode(errors="replace").strip()
-
-
-def in_a_pod():
-    return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 def end_properly():

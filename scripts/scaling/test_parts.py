@@ -280,12 +280,12 @@ class Commands(unittest.TestCase):
             self.assertIn("KUBECONFIG", json.loads(done.stdout)["error"])
 
     def test_no_kubectl(self):
-        done = self.call("prerequisites", KUBECONFIG="/nowhere")
+        done = self.call("prerequisites", KUBECONFIG=__file__)
         self.assertEqual(done.returncode, 2)
         self.assertIn("kubectl is not on the PATH", json.loads(done.stdout)["error"])
 
     def test_a_kubectl_that_reaches_nothing(self):
-        done = self.call("prerequisites", kubectl="echo 'error: stat /nowhere: no such file' >&2; exit 1", KUBECONFIG="/nowhere")
+        done = self.call("prerequisites", kubectl="echo 'error: stat /nowhere: no such file' >&2; exit 1", KUBECONFIG=__file__)
         self.assertEqual(done.returncode, 2)
         self.assertIn("no such file", json.loads(done.stdout)["error"])
 
