@@ -100,7 +100,9 @@ class Watch:
         note_all("lost", lost)
         note_all("doubled", doubled)
         say(f"wave {self.waves}: {len(lost)} lost, {len(doubled)} doubled; longest gap {self.gap_s} s")
-        if lost or doubled:
+        if not lost and not doubled:
+            self.load.drop(self.wave.names)
+        else:
             raise Breach(f"wave {self.waves} lost {len(lost)} and doubled {len(doubled)}: {(lost + doubled)[0]}")
 
     def stop(self):

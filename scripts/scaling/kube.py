@@ -257,7 +257,8 @@ class Cluster:
             ],
         }
         for item in keda_operators(self):
-            found["keda"] = item["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")[2]
+            tag = item["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")[2]
+            found["keda"] = item["metadata"].get("labels", {}).get("app.kubernetes.io/version", tag)
         for item in self.ours(self.apps("deployments"), "detection"):
             found["image"] = item["spec"]["template"]["spec"]["containers"][0]["image"].rpartition("/")[2]
         return found

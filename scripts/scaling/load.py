@@ -81,20 +81,24 @@ class Load:
 
     def clean(self):
         """Removes all of this run's cameras, and what they left in the database."""
-        if not self.known:
+        self.drop(self.known)
+
+    def drop(self, names):
+        """Removes cameras with what they left."""
+        if not names:
             return
-        self.remove(self.known)
+        self.remove(names)
+        self.known = [name for name in self.known if name not in names]
         if self.keep:
             return
-        say(f"removing {len(self.known)} cameras {self.prefix}* and their history")
-        seen = self.api.cameras(self.known)
+        say(f"removing {len(names)} cameras {self.prefix}* and their history")
+        seen = self.api.cameras(names)
         self.until("stopped", lambda cameras: all(one["state"] in ENDED for one in cameras.values()), list(seen), 60, False)
         for name in seen:
             try:
                 self.cluster.detektor("prune", "--all", "--camera", name)
             except Refused as error:
                 say(f"history of {name} stays: {error}")
-        self.known = []
 
     def until(self, what, met, names, patience_s, strict=True):
         """Waits until `met` holds of these cameras, as the API shows them."""

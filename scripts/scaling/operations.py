@@ -265,7 +265,7 @@ def arguments(argv=None):
     own = parser(__doc__)
     own.add_argument("--from-zero", action="store_true", help="0 -> N -> 0 instead of the minimum -> N -> the minimum")
     own.add_argument("--patch", action="store_true", help="with --from-zero: set KEDA's minimum to 0 for as long as this takes")
-    own.add_argument("--cameras", type=int, default=2 * PARTITIONS, help="of the step; each queue wants one at least")
+    own.add_argument("--cameras", type=int, default=PARTITIONS, help="of the step; one keeps a queue full")
     own.add_argument("--background", type=int, default=3, help="cameras in real time, all the while")
     own.add_argument("--fps", type=int, default=1, help="looks a second")
     own.add_argument("--every", type=float, default=2.0, help="seconds from one sample to the next")

@@ -24,18 +24,22 @@ FORCED = {True: "killed", False: "deleted"}
 
 
 class Killer:
-    """Kills a random pod from time to time."""
+    """Kills a random pod from time to time. All roles have their turn, in a new order each round."""
 
     def __init__(self, cluster, seed):
-        self.cluster, self.dice, self.kills = cluster, random.Random(seed), {}
+        self.cluster, self.dice, self.kills, self.turns, self.count = cluster, random.Random(seed), {}, [], 0
 
     def kill(self):
-        pod = nodes.victim(self.cluster.pods(), COMPONENTS, self.dice)
+        self.turns = self.turns or self.dice.sample(COMPONENTS, len(COMPONENTS))
+        component = self.turns.pop()
+        pod = nodes.victim(self.cluster.pods(), [component], self.dice)
         if pod is None:
+            say(f"of {component} no pod can be spared")
             return
-        how = FORCED[sum(sum(one.values()) for one in self.kills.values()) % 2 == 0]
+        how = FORCED[self.count % 2 == 0]
+        self.count += 1
         nodes.delete(self.cluster, pod, force=how == "killed")
-        kills = self.kills.setdefault(pod.component, {})
+        kills = self.kills.setdefault(component, {})
         kills[how] = kills.get(how, 0) + 1
 
 
