@@ -73,8 +73,10 @@ impl Running {
 
 #[derive(Clone, Copy)]
 enum Resting {
-    /// Until it is changed.
-    AsOf(u64),
+    /// Until it is changed: there is no more of it.
+    Over(u64),
+    /// Until it is changed, or some time has passed: a file or a password may have come since.
+    Failed(u64, Instant),
     Until(Instant),
 }
 
@@ -308,7 +310,7 @@ impl Agent {
             Ok(manner) => manner,
             Err(error) => {
                 tracing::error!(camera = %seen.id, error, "the camera cannot be run as it is wanted");
-                self.resting.insert(seen.id, Resting::AsOf(order.wanted.revision));
+                self.resting.insert(seen.id, self.failed(order.wanted.revision));
                 return;
             }
         };
@@ -333,9 +335,14 @@ impl Agent {
     fn rests(&self, id: &CameraId, revision: u64) -> bool {
         match self.resting.get(id) {
             None => false,
-            Some(Resting::AsOf(failed)) => *failed == revision,
+            Some(Resting::Over(over)) => *over == revision,
+            Some(Resting::Failed(failed, until)) => *failed == revision && Instant::now() < *until,
             Some(Resting::Until(until)) => Instant::now() < *until,
         }
+    }
+
+    fn failed(&self, revision: u64) -> Resting {
+        Resting::Failed(revision, Instant::now() + self.config.pause_failed)
     }
 
     fn start(&mut self, id: CameraId, order: Order, manner: Manner, seen: Option<Epoch>, hand_over: bool) {
@@ -405,10 +412,10 @@ impl Agent {
         let revision = running.orders.borrow().wanted.revision;
         match ended {
             Ended::Stopped => {}
-            Ended::Over => drop(self.resting.insert(id, Resting::AsOf(revision))),
+            Ended::Over => drop(self.resting.insert(id, Resting::Over(revision))),
             Ended::Failed(error) => {
                 tracing::error!(camera = %id, error, "the camera failed");
-                self.resting.insert(id, Resting::AsOf(revision));
+                self.resting.insert(id, self.failed(revision));
             }
             Ended::Lost => tracing::info!(camera = %id, "another dispatcher was quicker"),
         }

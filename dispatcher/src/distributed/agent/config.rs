@@ -19,6 +19,8 @@ pub struct AgentConfig {
     pub hand_over: Duration,
     /// What a camera that ended by a mistake of ours waits for before it is started again.
     pub pause: Duration,
+    /// What a camera that failed, or that cannot be run as it is wanted, waits for, where nobody changes it: what it lacks may have come.
+    pub pause_failed: Duration,
     /// The clock, for epochs.
     pub now_ms: UnixMillis,
 }
@@ -32,6 +34,7 @@ impl AgentConfig {
             ttl: Duration::from_secs(5),
             hand_over: Duration::from_secs(15),
             pause: Duration::from_secs(10),
+            pause_failed: Duration::from_secs(60),
             now_ms: system_millis(),
         }
     }

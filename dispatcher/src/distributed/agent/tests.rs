@@ -250,6 +250,16 @@ async fn what_ended_rests_until_it_is_changed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_failed_is_tried_again_after_a_while_and_what_is_over_is_not() {
+    let cluster = Cluster::new().await;
+    let _d1 = cluster.start("d1");
+    cluster.add("fails", "fails", "d1").await;
+    cluster.add("ends", "ends", "d1").await;
+    seconds(150).await;
+    assert_eq!((cluster.holdings("fails").len(), cluster.holdings("ends").len()), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_task_that_dies_is_started_again_after_a_while() {
     let cluster = Cluster::new().await;
     let d1 = cluster.start("d1");
