@@ -57,7 +57,7 @@ def draw(taken, marks, title, out):
     depth.plot(*series(taken, "depth"), color="tab:blue")
     depth.set_ylabel("segments waiting\nand in work")
     pods.step(*series(taken, "wanted"), where="post", color="tab:gray", linestyle="--", label="wanted")
-    pods.step(*series(taken, "fit"), where="post", color="tab:orange", label="with room on a node")
+    pods.step(*series(taken, "fit"), where="post", color="tab:orange", linewidth=4, alpha=0.5, label="with room on a node")
     pods.step(*series(taken, "working"), where="post", color="tab:green", label="have taken work")
     pods.set_ylabel("detection pods")
     pods.legend(loc="upper right")
