@@ -227,7 +227,7 @@ class Cluster:
         try:
             items = self.get(f"{path}/namespaces/{self.namespace}/scaledobjects")["items"]
         except Refused:
-            raise CannotRun("the cluster has no KEDA: `just cluster-keda`, or keda.sh/docs/deploy") from None
+            raise CannotRun("the cluster has no KEDA: install it with the values in keda/ (keda.sh/docs/deploy)") from None
         for item in items:
             if item["spec"]["scaleTargetRef"]["name"] == target:
                 return item
