@@ -12,7 +12,7 @@ use detektor_detect::engine::EngineKind;
 use detektor_detect::role::DetectRole;
 use detektor_events::role::EventsRole;
 use detektor_merge::role::MergeRole;
-use detektor_runtime::role::{Servers, Told};
+use detektor_runtime::role::{HealthArgs, Servers, Told};
 
 use crate::config;
 use crate::roles::{BalancerRole, DispatcherRole};
@@ -31,6 +31,9 @@ From one machine to many:
   detektor reindex --from detektor-data --config detektor.toml
 And back:
   detektor reindex --from s3://detektor --data-dir detektor-data --config detektor.toml";
+const CHECKING: &str = "\
+The film is a camera for as long as the check lasts: check-… in the placement, the ledger and the logs. Afterwards, however it
+ended, it is wanted no longer, and what the database held of it is pruned; its line in the ledger stays, as of every camera that was.";
 const SERVES_OR_PRINTS: &str = "\
 Without --data-dir, --camera and --json it serves. With one of them it prints: the events in --data-dir, or in the database that
 is configured (--config, DETEKTOR_CONFIG or any setting of the servers), or else in DETEKTOR_DATA_DIR or ./detektor-data; where
@@ -98,8 +101,8 @@ pub enum Command {
     /// time that was pruned is ignored, so replay what is in quarantine first.
     #[command(after_help = PLACES)]
     Prune(Box<PruneArgs>),
-    /// Make the database's tables, or bring them up to date.
-    Migrate(Told<Servers>),
+    /// Make the database's tables, or bring them up to date; with --wait, only wait until they are.
+    Migrate(MigrateArgs),
     /// Set the bucket up.
     #[command(subcommand)]
     Bucket(BucketCommand),
@@ -113,6 +116,19 @@ pub enum Command {
     Placement(PlacementArgs),
     /// Show the partitions and what their queues hold; with a number, have so many from now on, while everything runs.
     Partitions(PartitionsArgs),
+    /// Send a short film the whole way, from a dispatcher to the ledger, and say how it went or where it is stuck.
+    #[command(after_help = CHECKING)]
+    Check(CheckArgs),
+    /// Show what each role holds in memory beside its code, and where the truth of it is.
+    State {
+        /// Print one JSON array.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say in words why a function has as many pods as it has, on Kubernetes with KEDA. Asks the cluster by kubectl.
+    ExplainScale(ExplainArgs),
+    /// Ask a role that runs here whether it is ready: exit code 0 if it is, 1 and the reason if not.
+    Health(HealthArgs),
     /// Check model, libraries, cameras, port and disk, and say what to do.
     Doctor(RunArgs),
     /// Print a shell's completions.
@@ -195,6 +211,63 @@ impl PrintArgs {
         let wanted = data_dir.is_some() || camera.is_some() || json;
         wanted.then_some(ReadArgs { data: DataArgs { data_dir, servers }, camera, json })
     }
+}
+
+/// What `migrate` takes.
+#[derive(Args, Debug)]
+pub struct MigrateArgs {
+    /// Change nothing; wait until the tables are as this release needs them, however long the database is away.
+    #[arg(long)]
+    pub wait: bool,
+    /// Wait no longer than so many seconds.
+    #[arg(long, value_name = "N", default_value_t = 600, requires = "wait")]
+    pub within_s: u64,
+    /// Where Postgres is.
+    #[command(flatten)]
+    pub servers: Told<Servers>,
+}
+
+/// What `check` takes.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The film, as the dispatchers see it: a path on their machines, or a URL of a file.
+    #[arg(long, value_name = "FILE", default_value = "/usr/share/detektor/driveway.mov")]
+    pub footage: String,
+    /// How many seconds it may take in all.
+    #[arg(long, value_name = "N", default_value_t = 120)]
+    pub within_s: u64,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Where RabbitMQ and Postgres are.
+    #[command(flatten)]
+    pub servers: Told<Servers>,
+}
+
+/// What `explain-scale` takes.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// The release's namespace.
+    #[arg(long, value_name = "NAME", default_value = "detektor", env = "DETEKTOR_NAMESPACE")]
+    pub namespace: String,
+    /// The release, as `helm install` called it.
+    #[arg(long, value_name = "NAME", default_value = "detektor", env = "DETEKTOR_RELEASE")]
+    pub release: String,
+    /// Which function's pods.
+    #[arg(long, value_enum, default_value_t = ScaledFunction::Detect)]
+    pub function: ScaledFunction,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A function that KEDA scales.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ScaledFunction {
+    /// What looks at segments.
+    Detect,
+    /// What merges outcomes.
+    Merge,
 }
 
 /// What to do about the bucket.

@@ -9,7 +9,7 @@ use detektor_dispatcher::role::{host, member, member_name};
 use detektor_merge::{EventObjects, InFlight, Merge, MergeConfig, Pruner, Survey};
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Mistakes, whole};
-use detektor_runtime::role::{Configured, Connected, Process, ProcessSettings, Role, Servers};
+use detektor_runtime::role::{Configured, Connected, Held, HeldKind, Process, ProcessSettings, Role, Servers, Truth};
 use detektor_runtime::task::BoxError;
 
 pub use detektor_dispatcher::role::DispatcherRole;
@@ -113,6 +113,34 @@ impl Configured for BalancerRole {
 
 impl Role for BalancerRole {
     const ABOUT: &'static str = "Place cameras, and run what must run while every other part is at zero.";
+
+    const STATE: &'static [Held] = &[
+        Held::new(
+            "leadership",
+            HeldKind::Lease,
+            Truth::Database,
+            "that it is the one which places cameras; a placement is written only with the lease's epoch",
+        ),
+        Held::new(
+            "members",
+            HeldKind::Counters,
+            Truth::NoneNeeded,
+            "when it last saw each dispatcher, and the other balancer, live, by its own clock",
+        ),
+        Held::new("placement", HeldKind::Cache, Truth::Database, "who has which camera, read anew at each look"),
+        Held::new(
+            "partitions",
+            HeldKind::Counters,
+            Truth::NoneNeeded,
+            "since when each retired queue is empty; a new leader watches them anew",
+        ),
+        Held::new(
+            "chores",
+            HeldKind::InFlight,
+            Truth::Database,
+            "the sweep, the pruning or the object of an event that is at work; each has the same effect however often it is done",
+        ),
+    ];
 
     fn process(&self) -> ProcessSettings {
         self.own.process.clone()

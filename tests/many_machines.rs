@@ -1,9 +1,12 @@
-//! The tools on RabbitMQ, S3 and Postgres: from one machine to many and back, and what failed for good is tried again.
+//! The tools on RabbitMQ, S3 and Postgres: from one machine to many and back, what failed for good is tried again, and a film
+//! goes the whole way.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use detektor_backends::below::Below;
@@ -138,6 +141,71 @@ async fn what_failed_for_good_is_tried_again_by_one_command() {
     assert!(many.does(&["replay"]).starts_with("0 queued again"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_film_goes_the_whole_way_and_where_it_is_stuck_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let footage = piece(dir.path(), 0.0, 4.0);
+    let film = footage.display().to_string();
+    let many = Deployment::new(dir.path()).await;
+    assert!(many.does(&["migrate", "--wait", "--within-s", "5"]).contains("as this release needs them"));
+    let check = |film: &str, within: &str| {
+        let output = many.tool(&["check", "--footage", film, "--within-s", within, "--json"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(many.does(&["cameras", "list"]), "", "the camera is still wanted: {said}");
+        (output.status.code(), said, output.stdout)
+    };
+    let stuck = |within: &str, expected: &str| {
+        let (code, said, _) = check(&film, within);
+        assert!(code == Some(1) && said.contains(expected), "{code:?} {said}");
+    };
+    stuck("2", "is a balancer running?");
+    let _balancer = many.role("balancer", &["--interval-ms", "200"], dir.path());
+    stuck("12", "no dispatcher took it: there is no dispatcher");
+    let _dispatcher = many.role("dispatcher", &["--name", "one", "--beat-ms", "200"], dir.path());
+    let _merge = many.role("merge", &[], dir.path());
+    stuck("15", "sliced and not looked at: in detect.0");
+    let (code, said, _) = check("/nowhere.mov", "240");
+    assert!(code == Some(1) && said.contains("the dispatcher one cannot read /nowhere.mov"), "{said}");
+
+    let _detect = many.role("detect", &["--workers", "1"], dir.path());
+    let (code, said, told) = check(&film, "240");
+    assert_eq!(code, Some(0), "{said}");
+    let told: Value = serde_json::from_slice(&told).expect("one JSON object");
+    let number = |field: &str| told[field].as_u64().unwrap();
+    assert_eq!(number("frames"), support::frames(&footage));
+    assert!(number("detected") > 0 && number("failed") == 0 && told["seconds"].as_f64() > Some(0.0), "{told}");
+    assert_eq!(number("frames"), number("detected") + number("skipped"));
+    let name = told["camera"].as_str().unwrap();
+    assert_eq!(many.does(&["detections", "--json", "--camera", name]), "");
+    let shown: Value = serde_json::from_str(&many.does(&["partitions", "--json"])).expect("one JSON object");
+    let rates = |queue: &Value| queue["in_per_s"].is_number() && queue["out_per_s"].is_number();
+    assert!(shown["queues"].as_array().unwrap().iter().all(rates), "{shown}");
+
+    // Whoever has enough of it leaves nothing behind either.
+    let mut command = detektor(&["check", "--footage", &film, "--config"]);
+    let mut running = command.arg(&many.config).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(running.stderr.take().unwrap()).lines();
+    assert!(said.next().unwrap().unwrap().contains("is wanted"));
+    let killed = Command::new("kill").args(["-INT", &running.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(running.wait().unwrap().code(), Some(130), "{:?}", said.collect::<Vec<_>>());
+    assert_eq!(many.does(&["cameras", "list"]), "");
+}
+
+#[test]
+fn who_waits_for_tables_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, password) = (dir.path().join("detektor.toml"), dir.path().join("password"));
+    std::fs::write(&password, "x").unwrap();
+    // Nobody listens there.
+    let text = format!("[postgres]\nurl = \"postgres://127.0.0.1:1/x\"\npassword_file = {password:?}\n");
+    std::fs::write(&config, text).unwrap();
+    let output = detektor(&["migrate", "--wait", "--within-s", "1", "--config"]).arg(&config).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("runs `detektor migrate`") && said.contains("connecting to the database"), "{said}");
+}
+
 #[test]
 fn a_wrong_configuration_is_told_at_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -148,6 +216,8 @@ fn a_wrong_configuration_is_told_at_once() {
         (&["events", "--json"], &["postgres.url", "postgres.password_file"]),
         (&["replay"], &["postgres.url", "s3.endpoint", "rabbitmq.password_file"]),
         (&["reindex"], &["postgres.url", "s3.endpoint"]),
+        (&["check"], &["postgres.url", "rabbitmq.password_file"]),
+        (&["migrate", "--wait"], &["postgres.url", "postgres.password_file"]),
     ] {
         let output = detektor(tool).arg("--config").arg(&config).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();

@@ -9,7 +9,9 @@ use detektor_runtime::camera::parse_spec;
 use detektor_runtime::chain;
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Form, Mistakes, text, whole};
-use detektor_runtime::role::{Configured, Connected, Process, ProcessSettings, Role, Servers, until_made};
+use detektor_runtime::role::{
+    Configured, Connected, Held, HeldKind, Process, ProcessSettings, Role, Servers, Truth, until_made,
+};
 use detektor_runtime::task::BoxError;
 
 use crate::distributed::AgentConfig;
@@ -148,6 +150,57 @@ impl Configured for DispatcherRole {
 
 impl Role for DispatcherRole {
     const ABOUT: &'static str = "Slice cameras into segment jobs. Runs as many times as there are cameras for.";
+
+    const STATE: &'static [Held] = &[
+        Held::new(
+            "cameras",
+            HeldKind::InFlight,
+            Truth::Camera,
+            "of each camera what came since the last key frame, and its clock: up to one segment",
+        ),
+        Held::new(
+            "publishing",
+            HeldKind::InFlight,
+            Truth::Camera,
+            "segments that are sent and not confirmed by the broker yet",
+        ),
+        Held::new(
+            "spool",
+            HeldKind::InFlight,
+            Truth::Camera,
+            "on its disk, bounded: segments of live cameras from while the broker is away; a drain hands them to the bucket",
+        ),
+        Held::new(
+            "leases",
+            HeldKind::Lease,
+            Truth::Database,
+            "which cameras it slices, and in which epoch; whoever has the newer epoch wins",
+        ),
+        Held::new("placement", HeldKind::Cache, Truth::Database, "what was placed on it at the last beat"),
+        Held::new(
+            "dispatchers",
+            HeldKind::Counters,
+            Truth::NoneNeeded,
+            "when it last saw each other dispatcher live, by its own clock",
+        ),
+        Held::new(
+            "costs",
+            HeldKind::Counters,
+            Truth::NoneNeeded,
+            "what slicing each camera costs, measured anew wherever it runs; the balancer reads it in the database",
+        ),
+        Held::new(
+            "libav's log",
+            HeldKind::Counters,
+            Truth::NoneNeeded,
+            "that libav said something of the source which a thread reads just now",
+        )
+        .in_globals(&[
+            "dispatcher/src/source/libav/log.rs:LOST_PACKETS",
+            "dispatcher/src/source/libav/log.rs:ENDED_PREMATURELY",
+            "dispatcher/src/source/libav/log.rs:ONCE",
+        ]),
+    ];
 
     fn process(&self) -> ProcessSettings {
         self.own.process.clone()

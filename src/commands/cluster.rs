@@ -1,13 +1,12 @@
-//! Tools for a deployment on RabbitMQ, S3 and Postgres: `migrate`, `bucket`, `broker`, `cameras`, `placement`, `partitions`.
+//! Tools for a deployment on RabbitMQ, S3 and Postgres: `bucket`, `broker`, `cameras`, `placement`, `partitions`.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use detektor_backends::postgres::Postgres;
 use detektor_backends::queue::{Queues, Standing};
-use detektor_backends::rabbitmq::{self, RabbitMq};
+use detektor_backends::rabbitmq::{self, Flow, RabbitMq};
 use detektor_backends::s3::S3Bucket;
 use detektor_backends::s3::setup::Setup;
 use detektor_contract::CameraId;
@@ -21,14 +20,6 @@ use crate::cli::{BrokerCommand, BucketCommand, CamerasCommand, PartitionsArgs, P
 
 /// The most that a queue holds before it refuses, in bytes.
 const QUEUE_BYTES: u64 = 4 << 30;
-
-/// Brings the database's tables up to date.
-pub async fn migrate(told: Told<Servers>) -> anyhow::Result<()> {
-    let servers = checked(told, |servers, mistakes| servers.postgres.mistakes(mistakes))?;
-    Postgres::migrate(&servers.postgres.options()).await.context("bringing the tables up to date")?;
-    println!("the tables are up to date");
-    Ok(())
-}
 
 /// Sets the bucket up.
 pub async fn bucket(BucketCommand::Setup { keep, notify, servers }: BucketCommand) -> anyhow::Result<()> {
@@ -145,6 +136,9 @@ struct QueueShown {
     state: &'static str,
     ready: u64,
     unacked: u64,
+    /// None where the broker does not measure rates.
+    in_per_s: Option<f64>,
+    out_per_s: Option<f64>,
     /// How many cameras are placed there.
     cameras: usize,
 }
@@ -160,7 +154,7 @@ pub async fn partitions(args: PartitionsArgs) -> anyhow::Result<()> {
     let queues = RabbitMq::new(servers.rabbitmq.options())?;
     let mut shown = Vec::new();
     for (queue, standing) in queues.partitions().await.context("RabbitMQ")?.0 {
-        let depth = queues.depth(queue).await.context("RabbitMQ")?;
+        let Flow { depth, in_per_s, out_per_s } = queues.flow(queue).await.context("RabbitMQ")?;
         let here = |partition| placement.cameras.iter().filter(|row| row.partition == partition).count();
         shown.push(QueueShown {
             queue: queue.to_string(),
@@ -170,6 +164,8 @@ pub async fn partitions(args: PartitionsArgs) -> anyhow::Result<()> {
             },
             ready: depth.ready,
             unacked: depth.unacked,
+            in_per_s,
+            out_per_s,
             cameras: if let Queue::Work(_, partition) = queue { here(partition) } else { 0 },
         });
     }
@@ -179,8 +175,13 @@ pub async fn partitions(args: PartitionsArgs) -> anyhow::Result<()> {
         writeln!(out, "{object}")?;
         return Ok(());
     }
-    for QueueShown { queue, state, ready, unacked, cameras } in shown {
-        writeln!(out, "{queue:10} {state:8} {cameras:5} cameras {ready:7} ready {unacked:5} unacked")?;
+    let rate = |rate: Option<f64>| rate.map_or_else(|| "?".to_owned(), |rate| format!("{rate:.1}"));
+    for QueueShown { queue, state, ready, unacked, in_per_s, out_per_s, cameras } in shown {
+        let (coming, going) = (rate(in_per_s), rate(out_per_s));
+        writeln!(
+            out,
+            "{queue:10} {state:8} {cameras:5} cameras {ready:7} ready {unacked:5} unacked {coming:>7} in/s {going:>7} out/s"
+        )?;
     }
     match placement.partitions {
         0 => writeln!(out, "the first balancer says how many partitions there are to be")?,

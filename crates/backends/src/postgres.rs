@@ -83,6 +83,11 @@ impl Postgres {
         Ok(())
     }
 
+    /// The schema's version that this build needs, and makes.
+    pub const fn schema_version() -> i64 {
+        schema::KNOWN
+    }
+
     /// The event store.
     pub fn store(&self) -> Arc<dyn EventStore> {
         self.store.clone()

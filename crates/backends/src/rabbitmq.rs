@@ -49,6 +49,17 @@ pub struct RabbitOptions {
     pub delivery_limit: u32,
 }
 
+/// What a queue holds, and how fast messages come and go.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Flow {
+    /// What it holds.
+    pub depth: Depth,
+    /// Messages that were published into it a second, over the last minute; none where the broker does not measure.
+    pub in_per_s: Option<f64>,
+    /// Messages that were settled for good a second, likewise.
+    pub out_per_s: Option<f64>,
+}
+
 /// The queues of one virtual host.
 pub struct RabbitMq {
     link: Arc<Link>,
@@ -77,6 +88,14 @@ impl RabbitMq {
         let management = Management::new(&options)?;
         let link = Arc::new(Link::new(options)?);
         Ok(Self { publisher: Publisher::new(Arc::clone(&link)), link, management, looks: Mutex::default() })
+    }
+
+    /// What a queue holds and how fast messages come and go, as it was measured last; nothing if it is not there.
+    ///
+    /// # Errors
+    /// Where the management API is away, or refuses.
+    pub async fn flow(&self, queue: Queue) -> Result<Flow, QueueError> {
+        self.management.flow(queue).await
     }
 
     async fn looking(&self) -> Result<Channel, QueueError> {

@@ -8,6 +8,7 @@
 
 mod health;
 mod limits;
+mod probe;
 mod serve;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -28,6 +29,7 @@ use crate::metrics::Metrics;
 
 pub use health::{Check, Health};
 pub use limits::{ConnectionLimits, Counted, CountedOne, Peer};
+pub use probe::{ProbeError, probe};
 
 /// Where to listen. There is no authentication, so only loopback is allowed unless told otherwise in so many words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,9 @@
 use detektor_contract::names::Work;
 use detektor_runtime::fields::settings::{Settings, Shown, Visitor};
 use detektor_runtime::fields::{Mistakes, parsed, text, whole};
-use detektor_runtime::role::{Broker, BucketSettings, Configured, Process, ProcessSettings, Role};
+use detektor_runtime::role::{
+    Broker, BucketSettings, Configured, Held, HeldKind, Process, ProcessSettings, Role, Truth,
+};
 use detektor_runtime::task::BoxError;
 use detektor_runtime::{Host, HostConfig};
 
@@ -83,6 +85,29 @@ impl Configured for DetectRole {
 
 impl Role for DetectRole {
     const ABOUT: &'static str = "Look at segments: jobs in, outcomes out. Runs as many times as there is work for.";
+
+    const STATE: &'static [Held] = &[
+        Held::new(
+            "jobs",
+            HeldKind::InFlight,
+            Truth::Broker,
+            "segments that are looked at, at most one a worker and `ahead`; settled once their outcomes are confirmed",
+        ),
+        Held::new(
+            "model",
+            HeldKind::Cache,
+            Truth::NoneNeeded,
+            "the model, read from its file at each start, and the engine that runs it",
+        )
+        .in_globals(&["functions/detect/src/engine/ort.rs:ENVIRONMENT"]),
+        Held::new(
+            "decoders",
+            HeldKind::Cache,
+            Truth::NoneNeeded,
+            "one a worker, flushed between segments: what it decodes depends on the segment alone",
+        )
+        .in_globals(&["functions/detect/src/decode/decoder.rs:ONCE"]),
+    ];
 
     fn process(&self) -> ProcessSettings {
         self.own.process.clone()

@@ -8,7 +8,8 @@ use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Form, Mistakes, text};
 use detektor_runtime::http::ConnectionLimits;
 use detektor_runtime::role::{
-    Broker, BucketSettings, Configured, Connected, Database, OpenQueues, Process, ProcessSettings, Role,
+    Broker, BucketSettings, Configured, Connected, Database, Held, HeldKind, OpenQueues, Process, ProcessSettings,
+    Role, Truth,
 };
 use detektor_runtime::task::BoxError;
 
@@ -89,6 +90,21 @@ impl Configured for EventsRole {
 
 impl Role for EventsRole {
     const ABOUT: &'static str = "Serve events: REST, a resumable stream and the web page.";
+
+    const STATE: &'static [Held] = &[
+        Held::new(
+            "streams",
+            HeldKind::Connection,
+            Truth::Database,
+            "how far each stream's reader is; one that comes back says so itself, by Last-Event-ID",
+        ),
+        Held::new(
+            "clients",
+            HeldKind::Counters,
+            Truth::NoneNeeded,
+            "how much each address asked lately, and how many wrong tokens it showed; each process counts for itself",
+        ),
+    ];
 
     fn process(&self) -> ProcessSettings {
         // Who must show a token is authenticated.

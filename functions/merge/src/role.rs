@@ -8,7 +8,7 @@ use detektor_contract::names::{Queue, Work};
 use detektor_runtime::HostConfig;
 use detektor_runtime::fields::settings::{Settings, Visitor};
 use detektor_runtime::fields::{Mistakes, whole};
-use detektor_runtime::role::{Configured, Process, ProcessSettings, Role, Servers, until_made};
+use detektor_runtime::role::{Configured, Held, HeldKind, Process, ProcessSettings, Role, Servers, Truth, until_made};
 use detektor_runtime::task::BoxError;
 
 use crate::{DeadLetters, Merge, MergeConfig};
@@ -80,6 +80,27 @@ impl Configured for MergeRole {
 
 impl Role for MergeRole {
     const ABOUT: &'static str = "Merge outcomes into events and the frame ledger, and keep what failed for good.";
+
+    const STATE: &'static [Held] = &[
+        Held::new(
+            "outcomes",
+            HeldKind::InFlight,
+            Truth::Broker,
+            "batches that are merged; settled once the transaction is committed. Tracks and ledgers are read and written in it",
+        ),
+        Held::new(
+            "dead letters",
+            HeldKind::InFlight,
+            Truth::Broker,
+            "what failed for good, until it is kept in the bucket",
+        ),
+        Held::new(
+            "stopwatch",
+            HeldKind::Counters,
+            Truth::NoneNeeded,
+            "when outcomes came that wait for others, to measure latency by",
+        ),
+    ];
 
     fn process(&self) -> ProcessSettings {
         self.own.process.clone()

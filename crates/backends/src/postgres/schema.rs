@@ -14,7 +14,7 @@ use crate::store::StoreError;
 const HISTORY: &[&str] = &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
 
 /// The newest version that this build knows.
-const KNOWN: i64 = HISTORY.len() as i64;
+pub(super) const KNOWN: i64 = HISTORY.len() as i64;
 
 /// The oldest version whose builds work with the newest schema.
 const WORKS_WITH: i64 = 1;

@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use tokio::time::sleep;
 
+use super::Flow;
 use super::{RabbitOptions, unavailable};
 use crate::queue::{Depth, QueueError};
 use crate::secret::SecretFile;
@@ -17,6 +18,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// It answers 500 where a queue goes while it looks. Asked again, it knows.
 const TRIES: u32 = 3;
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// Rates as means over the last minute: those of the last five seconds are 0 where work is slow.
+const RATES: &str = "?msg_rates_age=60&msg_rates_incr=5";
 
 pub(super) struct Management {
     client: reqwest::Client,
@@ -32,6 +35,34 @@ pub(super) struct Management {
 struct Measured {
     messages_ready: Option<u64>,
     messages_unacknowledged: Option<u64>,
+    /// Not there before the first message.
+    #[serde(default)]
+    message_stats: Rates,
+}
+
+/// How fast messages come and go, by kind.
+#[derive(Default, Deserialize)]
+struct Rates {
+    publish_details: Option<Rate>,
+    ack_details: Option<Rate>,
+}
+
+#[derive(Deserialize)]
+struct Rate {
+    rate: f64,
+    /// Over the time that was asked for, once there is that much.
+    avg_rate: Option<f64>,
+}
+
+impl Measured {
+    fn depth(&self) -> Depth {
+        Depth { ready: self.messages_ready.unwrap_or(0), unacked: self.messages_unacknowledged.unwrap_or(0) }
+    }
+
+    /// A rate, where rates are measured: where depths are, and nothing of its kind was yet, it is 0.
+    fn per_s(&self, rate: &Option<Rate>) -> Option<f64> {
+        self.messages_ready.map(|_| rate.as_ref().map_or(0.0, |rate| rate.avg_rate.unwrap_or(rate.rate)))
+    }
 }
 
 /// A binding, of an exchange or of the default one.
@@ -67,15 +98,24 @@ impl Management {
     }
 
     pub(super) async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
-        let Some(measured) = self.measured(queue).await? else { return Ok(Depth::default()) };
-        let Measured { messages_ready, messages_unacknowledged } = measured;
-        Ok(Depth { ready: messages_ready.unwrap_or(0), unacked: messages_unacknowledged.unwrap_or(0) })
+        Ok(self.measured(queue, "").await?.map(|measured| measured.depth()).unwrap_or_default())
+    }
+
+    /// The same, and how fast messages come and go.
+    pub(super) async fn flow(&self, queue: Queue) -> Result<Flow, QueueError> {
+        let Some(measured) = self.measured(queue, RATES).await? else { return Ok(Flow::default()) };
+        let Rates { publish_details, ack_details } = &measured.message_stats;
+        Ok(Flow {
+            depth: measured.depth(),
+            in_per_s: measured.per_s(publish_details),
+            out_per_s: measured.per_s(ack_details),
+        })
     }
 
     /// Whether a queue that is there is measured, and found to hold nothing.
     pub(super) async fn holds_nothing(&self, queue: Queue) -> Result<bool, QueueError> {
         let nothing = |found: Option<u64>| found == Some(0);
-        let measured = self.measured(queue).await?;
+        let measured = self.measured(queue, "").await?;
         Ok(measured.is_some_and(|found| nothing(found.messages_ready) && nothing(found.messages_unacknowledged)))
     }
 
@@ -86,10 +126,10 @@ impl Management {
         answer.error_for_status().map_err(failed)?.json().await.map_err(failed)
     }
 
-    /// What is measured of a queue; none if it is not there.
-    async fn measured(&self, queue: Queue) -> Result<Option<Measured>, QueueError> {
+    /// What is measured of a queue; none if it is not there. `how`: which rates.
+    async fn measured(&self, queue: Queue, how: &str) -> Result<Option<Measured>, QueueError> {
         let failed = |error: reqwest::Error| unavailable(format!("asking how much {queue} holds"), error.without_url());
-        let answer = self.get(&format!("{}/{queue}", self.queues_url)).await?.map_err(failed)?;
+        let answer = self.get(&format!("{}/{queue}{how}", self.queues_url)).await?.map_err(failed)?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }

@@ -208,3 +208,31 @@ async fn a_handler_learns_from_whom_a_request_comes() {
     let server = start(Router::new().route("/who", get(name)), Duration::from_secs(1)).await;
     assert!(fetch(server.address, "/who").await.ends_with("127.0.0.1"));
 }
+
+#[tokio::test]
+async fn a_probe_says_what_a_process_waits_for() {
+    let second = Duration::from_secs(1);
+    let server = start(Router::new(), second).await;
+    let address = server.address.to_string();
+    probe(&address, second).await.unwrap();
+    server.health.check("queue").fail("connection refused");
+    server.health.check("model");
+    let said = probe(&address, second).await.unwrap_err().to_string();
+    assert_eq!(said, format!("{address} is not ready: model failed: starting; queue failed: connection refused"));
+    server.shutdown.cancel();
+    server.task.await.unwrap();
+    assert!(matches!(probe(&address, second).await, Err(ProbeError::Unreachable(..))));
+
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    assert!(matches!(probe(&address, Duration::from_millis(200)).await, Err(ProbeError::Late(..))));
+    let other = tokio::spawn(async move {
+        // The one that was given up waits before it.
+        for _ in 0..2 {
+            let (mut stream, _) = silent.accept().await.unwrap();
+            _ = stream.write_all(b"220 mail.example ESMTP\r\n").await;
+        }
+    });
+    assert!(matches!(probe(&address, second).await, Err(ProbeError::Strange(..))));
+    other.await.unwrap();
+}

@@ -5,9 +5,11 @@
 
 mod args;
 mod calls;
+mod health;
 mod made;
 mod process;
 mod servers;
+mod state;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -22,9 +24,11 @@ use crate::task::BoxError;
 use crate::telemetry::{self, LogFormat, chain};
 
 pub use args::{Origin, Told};
+pub use health::{HealthArgs, health};
 pub use made::until_made;
 pub use process::{Process, ProcessSettings};
 pub use servers::{Broker, BucketSettings, Connected, Database, OpenQueues, Servers};
+pub use state::{COMMON, Held, HeldKind, Truth};
 
 /// The sections of a configuration file. One file may serve all roles: each leaves alone what is not its own.
 const SECTIONS: [&str; 8] = ["rabbitmq", "s3", "postgres", "dispatcher", "detect", "merge", "events", "balancer"];
@@ -44,6 +48,8 @@ pub trait Configured: Settings + Default + Send + Sync + 'static {
 pub trait Role: Configured {
     /// A line for its help.
     const ABOUT: &'static str;
+    /// What it holds in memory beside its code, and beside what every role holds ([`COMMON`]).
+    const STATE: &'static [Held];
 
     /// What every role can be told.
     fn process(&self) -> ProcessSettings;
@@ -83,16 +89,26 @@ pub fn main<R: Role>() -> ExitCode {
     let command = clap::Command::new(name.clone())
         .about(R::ABOUT)
         .version(env!("CARGO_PKG_VERSION"))
+        .args_conflicts_with_subcommands(true)
+        .subcommand(HealthArgs::augment_args(clap::Command::new("health").about(health::ABOUT)))
         .arg(log_format.value_parser(formats).help("How to write logs (to standard error)"));
     let matches = Told::<R>::augment_args(command).get_matches();
     let format = match matches.get_one::<String>("log_format").map(String::as_str) {
         Some("json") => LogFormat::Json,
         _ => LogFormat::Text,
     };
+    let begin = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    if let Some(("health", asked)) = matches.subcommand() {
+        let asking = || -> Result<(), BoxError> {
+            let args = HealthArgs::from_arg_matches(asked)?;
+            Ok(begin()?.block_on(health(args))?)
+        };
+        return exit_code(&name, asking());
+    }
     let ended = || -> Result<(), BoxError> {
         let args = Told::<R>::from_arg_matches(&matches)?;
         telemetry::init(format, &telemetry::filter_from_env())?;
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run_to_end(args))
+        begin()?.block_on(run_to_end(args))
     };
     exit_code(&name, ended())
 }

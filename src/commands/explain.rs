@@ -1,0 +1,154 @@
+//! `detektor explain-scale`: in words why a function has as many pods as it has, on Kubernetes with KEDA.
+//!
+//! What there is to know is asked by `kubectl`, so that whoever may look at the cluster may ask; what it means is in [`words`].
+
+mod facts;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use self::facts::{Facts, Looked};
+use crate::cli::{ExplainArgs, ScaledFunction};
+
+/// How long one question may take.
+const ANSWER: Duration = Duration::from_secs(60);
+/// The chart's name, which every release's resources have in theirs.
+const CHART: &str = "detektor";
+/// The most of a release's name that goes into its resources' names.
+const NAME_MOST: usize = 40;
+
+/// Says why there are as many pods as there are.
+pub async fn explain(args: ExplainArgs) -> anyhow::Result<()> {
+    let ExplainArgs { namespace, release, function, json } = args;
+    let (prefix, component) = (prefix(&release), component(function));
+    let name = format!("{prefix}-{component}");
+    let cluster = Cluster { namespace };
+    let deployment = cluster.get(&["deployment", &name]).await?.with_context(|| {
+        format!(
+            "no deployment {name} in the namespace {}: `helm list --all-namespaces` shows the releases there are; --release and \
+             --namespace say which is meant",
+            cluster.namespace
+        )
+    })?;
+    let labels = format!("app.kubernetes.io/instance={release},app.kubernetes.io/component={component}");
+    let looked = Looked {
+        name,
+        queues: queues(function),
+        hpa: cluster.get(&["hpa", deployment_name(&deployment)]).await?,
+        scaled_object: cluster.get(&["scaledobjects.keda.sh", deployment_name(&deployment)]).await?,
+        pods: cluster.get(&["pods", "--selector", &labels]).await?.unwrap_or_default(),
+        partitions: cluster.partitions(&prefix).await.map_err(|error| format!("{error:#}")),
+        deployment,
+        now: jiff::Timestamp::now(),
+    };
+    let facts = Facts::new(&looked);
+    let told = words::explain(&facts);
+    if json {
+        let mut object = serde_json::to_value(&facts)?;
+        object["why"] = serde_json::to_value(&told.why)?;
+        object["would_change"] = serde_json::to_value(&told.would_change)?;
+        println!("{object}");
+    } else {
+        print!("{told}");
+    }
+    Ok(())
+}
+
+/// What a release's resources are called by: its name, with the chart's where that lacks it, as the chart has it.
+fn prefix(release: &str) -> String {
+    let full = if release.contains(CHART) { release.to_owned() } else { format!("{release}-{CHART}") };
+    let cut: String = full.chars().take(NAME_MOST).collect();
+    cut.strip_suffix('-').unwrap_or(&cut).to_owned()
+}
+
+fn component(function: ScaledFunction) -> &'static str {
+    match function {
+        ScaledFunction::Detect => "detection",
+        ScaledFunction::Merge => "merge",
+    }
+}
+
+/// What the names of its queues begin with.
+fn queues(function: ScaledFunction) -> &'static str {
+    match function {
+        ScaledFunction::Detect => "detect.",
+        ScaledFunction::Merge => "merge.",
+    }
+}
+
+fn deployment_name(deployment: &Value) -> &str {
+    deployment["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+struct Cluster {
+    namespace: String,
+}
+
+impl Cluster {
+    /// A resource, or a list of them; none if it is not there, nor its kind.
+    async fn get(&self, what: &[&str]) -> anyhow::Result<Option<Value>> {
+        let output = self.kubectl(&[&["get"], what, &["--ignore-not-found", "--output", "json"]].concat()).await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            return if said.contains("doesn't have a resource type") { Ok(None) } else { Err(refused(&said)) };
+        }
+        if output.stdout.trim_ascii().is_empty() {
+            return Ok(None);
+        }
+        serde_json::from_slice(&output.stdout).map(Some).with_context(|| format!("what kubectl printed of {what:?}"))
+    }
+
+    /// What `detektor partitions --json` prints in the cluster.
+    async fn partitions(&self, prefix: &str) -> anyhow::Result<Value> {
+        let balancer = format!("deploy/{prefix}-balancer");
+        let tool = ["detektor", "partitions", "--json", "--config", "/etc/detektor/detektor.toml"];
+        let output = self.kubectl(&[&["exec", &balancer, "--"], &tool[..]].concat()).await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "{}", last_line(&said));
+        serde_json::from_slice(&output.stdout).context("what `detektor partitions` printed")
+    }
+
+    async fn kubectl(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let mut command = Command::new("kubectl");
+        command.args(["--namespace", &self.namespace, "--request-timeout=30s"]).args(arguments).kill_on_drop(true);
+        let output = timeout(ANSWER, command.stdin(std::process::Stdio::null()).output()).await;
+        let output = output.with_context(|| format!("kubectl did not answer within {} s", ANSWER.as_secs()))?;
+        output.map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => anyhow::anyhow!(
+                "kubectl is not there: the cluster is asked by it; see https://kubernetes.io/docs/tasks/tools/"
+            ),
+            _ => anyhow::Error::new(error).context("kubectl"),
+        })
+    }
+}
+
+/// Why kubectl did not do what it was asked.
+fn refused(said: &str) -> anyhow::Error {
+    let line = last_line(said);
+    const AWAY: [&str; 6] = [
+        "was refused",
+        "Unable to connect",
+        "no configuration has been provided",
+        "no such host",
+        "i/o timeout",
+        "context deadline exceeded",
+    ];
+    match AWAY.iter().any(|away| said.contains(away)) {
+        true => anyhow::anyhow!("kubectl reaches no cluster: {line}; does KUBECONFIG name the right one?"),
+        false => anyhow::anyhow!("kubectl: {line}"),
+    }
+}
+
+/// The last that was said but for kubectl's own comment on it.
+fn last_line(said: &str) -> &str {
+    let tells = |line: &&str| !line.is_empty() && !line.starts_with("command terminated");
+    said.lines().map(str::trim).rfind(tells).unwrap_or("it did not say why")
+}
