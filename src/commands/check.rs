@@ -58,8 +58,6 @@ pub async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
 
     let database = database(&servers).await?;
     let store = database.store();
-    let pending = store.reindex_pending().await?;
-    anyhow::ensure!(!pending, "the event store has yet to be made from the bucket: run `detektor reindex` first");
     let queues = RabbitMq::new(servers.rabbitmq.options())?;
     let check = Check { id, footage: args.footage, store, coordination: database.coordination(), queues };
     let begun = Instant::now();
@@ -144,6 +142,7 @@ impl Check {
             let lease = self.coordination.lease(&LeaseName::Balancer).await?;
             seen.balancer = lease.and_then(|lease| lease.holder).map(|holder| holder.name);
         }
+        seen.pending = self.store.reindex_pending().await?;
         seen.info = self.store.cameras().await?.into_iter().find(|info| info.id == self.id);
         if let Some(frontier) = self.store.frontier(&self.id).await? {
             seen.merged = frontier.sequence + 1;

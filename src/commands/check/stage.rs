@@ -39,6 +39,8 @@ pub struct Seen {
     pub dispatchers: usize,
     /// Who places cameras.
     pub balancer: Option<String>,
+    /// The event store has yet to be made from the bucket, or nobody has found yet that there is nothing to make.
+    pub pending: bool,
     /// Where it is placed.
     pub place: Option<Place>,
     /// What its dispatcher says of it, with its ledger.
@@ -59,6 +61,7 @@ impl Default for Seen {
             unknown: None,
             dispatchers: 0,
             balancer: None,
+            pending: false,
             place: None,
             info: None,
             published: None,
@@ -139,6 +142,11 @@ impl Seen {
             }
             (Some(Place { dispatcher: None, .. }), _) => {
                 let them = match self.dispatchers {
+                    0 if self.pending => {
+                        "there is no dispatcher, and one that is started waits until the event store is made from the bucket \
+                         (`detektor reindex`), or until it finds that there is nothing to make"
+                            .to_owned()
+                    }
                     0 => "there is no dispatcher".to_owned(),
                     several => format!("{several} dispatchers are known, and none is free for it"),
                 };
@@ -146,6 +154,12 @@ impl Seen {
             }
             (Some(Place { dispatcher: Some(dispatcher), partition }), _) => (dispatcher, partition),
         };
+        if self.pending {
+            return format!(
+                "the event store has yet to be made from the bucket: `detektor reindex` does that, and the dispatcher {dispatcher} \
+                 and merge wait for it"
+            );
+        }
         let queues = [format!("detect.{partition:02}"), format!("merge.{partition:02}")];
         match self.info.as_ref().map(|info| &info.state) {
             None | Some(CameraState::Connecting) => {
@@ -228,6 +242,7 @@ mod tests {
             (Seen { dispatchers: 0, ..placed(None) }, "no dispatcher took it: there is no dispatcher"),
             (placed(None), "no dispatcher took it: 2 dispatchers are known"),
             (placed(Some("one")), "one has it and has not opened /film.mov"),
+            (Seen { pending: true, ..placed(Some("one")) }, "`detektor reindex` does that"),
             (known(failed("no route"), 0, 0), "one lost /film.mov: no route"),
             (Seen { waiting: Err("refused".to_owned()), ..ended() }, "RabbitMQ does not say what waits: refused"),
             (Seen { waiting: waits(7, 0), ..ended() }, "not looked at: in detect.03 7 wait and 1 are in work"),
