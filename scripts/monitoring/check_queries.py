@@ -7,6 +7,7 @@ has to return something is each of the series that it names; the expression itse
 
 import argparse
 import json
+import math
 import pathlib
 import re
 import sys
@@ -26,10 +27,12 @@ def ask(url, query, token):
         request.add_header("Authorization", f"Bearer {token}")
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)["data"]["result"]
+            found = json.load(answer)["data"]["result"]
     except urllib.error.HTTPError as refused:
         with refused:
             raise ValueError(refused.read().decode(errors="replace")[:500]) from None
+    # What is not a number says nothing, as the p99 of nothing.
+    return [series for series in found if not math.isnan(float(series["value"][1]))]
 
 
 def panels(found):
