@@ -135,7 +135,8 @@ fn another_release_has_other_names() {
 fn every_manifest_fits_its_schema() {
     let cache = program("helm").ancestors().nth(3).unwrap().to_owned();
     let crds = ran(Command::new(format!("{ROOT}/scripts/setup/crds")).env("CI", "1"));
-    let mut files: Vec<PathBuf> = PROFILES.map(|p| Path::new(ROOT).join(format!("configs/k8s/rendered/{p}.yaml"))).into();
+    let mut files: Vec<PathBuf> =
+        PROFILES.map(|p| Path::new(ROOT).join(format!("configs/k8s/rendered/{p}.yaml"))).into();
     files.extend(manifests(&Path::new(ROOT).join("configs/k8s")));
     let mut validate = Command::new(cache.join("tools/bin/python"));
     validate.arg(format!("{ROOT}/scripts/charts/validate.py")).args(["--crds", crds.trim()]).args(&files);
@@ -143,7 +144,8 @@ fn every_manifest_fits_its_schema() {
     println!("{told}");
     // The check itself is one that can fail.
     let folder = tempfile::tempdir().unwrap();
-    let wrong = rendered("default").replace("minReplicaCount:", "minReplicas:").replace("maxUnavailable:", "maxUnavailabel:");
+    let wrong =
+        rendered("default").replace("minReplicaCount:", "minReplicas:").replace("maxUnavailable:", "maxUnavailabel:");
     let path = folder.path().join("wrong.yaml");
     std::fs::write(&path, wrong).unwrap();
     let mut validate = Command::new(cache.join("tools/bin/python"));
@@ -169,8 +171,11 @@ fn manifests(folder: &Path) -> Vec<PathBuf> {
 #[test]
 fn scaling_watches_the_queues_that_there_are_and_no_dead_letters() {
     let text = rendered("default");
-    let watched: Vec<&str> =
-        text.lines().filter_map(|line| line.trim().strip_prefix("queueName: ")).map(|name| name.trim_matches('"')).collect();
+    let watched: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("queueName: "))
+        .map(|name| name.trim_matches('"'))
+        .collect();
     let wanted = Work::ALL.map(|work| {
         let queue = Queue::Work(work, 7).to_string();
         let kind = queue.strip_suffix(".07").unwrap();
@@ -182,13 +187,20 @@ fn scaling_watches_the_queues_that_there_are_and_no_dead_letters() {
 #[test]
 fn the_setup_job_is_named_by_the_schema_of_the_code() {
     let name = format!("name: detektor-setup-{}-", Postgres::schema_version());
-    assert!(rendered("default").contains(&name), "charts/detektor/Chart.yaml: detektor/schema must be {}", Postgres::schema_version());
+    assert!(
+        rendered("default").contains(&name),
+        "charts/detektor/Chart.yaml: detektor/schema must be {}",
+        Postgres::schema_version()
+    );
 }
 
 /// The configuration file in the ConfigMap.
 fn configuration(rendered: &str) -> String {
     let from = rendered.split("  detektor.toml: |\n").nth(1).unwrap();
-    from.lines().take_while(|line| line.is_empty() || line.starts_with("    ")).map(|line| format!("{}\n", line.trim_start())).collect()
+    from.lines()
+        .take_while(|line| line.is_empty() || line.starts_with("    "))
+        .map(|line| format!("{}\n", line.trim_start()))
+        .collect()
 }
 
 #[test]
@@ -202,7 +214,10 @@ fn every_role_takes_the_configuration() {
             command.args([role, "--listen", "nowhere", "--config"]).arg(&path);
             let told = said(&command.output().unwrap());
             // All mistakes are listed at once: the one that was made on purpose is the only one.
-            assert!(told.contains("the configuration has 1 mistake:") && told.contains("listen"), "{profile} {role}: {told}");
+            assert!(
+                told.contains("the configuration has 1 mistake:") && told.contains("listen"),
+                "{profile} {role}: {told}"
+            );
         }
     }
 }

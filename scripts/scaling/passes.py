@@ -22,7 +22,7 @@ def split(record, camera):
     for event in record["events"]:
         epoch, rest = event["id"].removeprefix(f"{camera}.").split(".", 1)
         one = passes.setdefault(int(epoch), {"events": [], "looks": []})
-        plain = {key: value for key, value in event.items() if key not in ("camera", "id")}
+        plain = {key: value for key, value in event.items() if key not in ("camera", "id", "snapshot_url", "clip_url")}
         for which in ("first_segment", "last_segment"):
             plain[which] = plain[which].rpartition("/")[2]
         one["events"].append({"id": rest, **plain})
