@@ -22,6 +22,7 @@ test: lint deny
     scripts/setup/packages test rtsp rabbitmq postgres
     for program in minio helm promtool; do scripts/setup/go-program $program >/dev/null; done
     scripts/setup/crds >/dev/null
+    python3 -m unittest discover -b -s scripts/scaling
     ORT_DYLIB_PATH="$(scripts/fetch-onnxruntime)" cargo test --workspace
 
 # Formatting and lints, warnings refused.

@@ -164,6 +164,7 @@ LINES = (
          compares=True),
     Line("scale-zero", "the same from zero", ["scripts/scaling/scale_operations.sh", "--from-zero", "--patch",
          "--samples={out}/scale-zero.jsonl"], compares=True),
+    Line("blind", "pods stay while KEDA sees nothing", ["scripts/scaling/blind_scaling.sh"]),
     Line("failures", "nodes and servers lost under load", ["scripts/scaling/failures.sh"], compares=True),
 )
 
