@@ -34,6 +34,11 @@ need_cluster() {
   kubectl version --request-timeout=10s >/dev/null 2>&1 || die "no cluster answers: set KUBECONFIG, or make one: kind create cluster --name detektor --config configs/k8s/kind.yaml"
 }
 
+make_namespace() {
+  kubectl create namespace "$namespace" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+  kubectl label namespace "$namespace" --overwrite pod-security.kubernetes.io/{enforce,warn}=restricted >/dev/null
+}
+
 k() { kubectl -n "$namespace" "$@"; }
 
 # The image without its tag or digest, and what comes after: a port before a slash is none of them.
