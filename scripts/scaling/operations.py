@@ -73,7 +73,7 @@ class Sampler(threading.Thread):
             "at_s": round(self.now(), 1), "depth": self.broker.depth().get("detect"), "wanted": wanted, "replicas": replicas,
             "fit": sum(pod.fits for pod in pods), "ready": sum(pod.ready for pod in pods),
             "working": sum(pod.name in self.worked for pod in pods), "pods": len(pods),
-            "merged": new.get(math.inf, 0), "p50_ms": quantile(0.5), "p99_ms": quantile(0.99),
+            "redelivered": self.broker.redelivered(), "merged": new.get(math.inf, 0), "p50_ms": quantile(0.5), "p99_ms": quantile(0.99),
         }
         self.all.append(sample)
         if self.file:
