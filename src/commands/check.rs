@@ -12,7 +12,7 @@ use detektor_backends::queue::Queues;
 use detektor_backends::rabbitmq::RabbitMq;
 use detektor_backends::store::{CameraInfo, EventFilter, EventStore, Order, StoreError};
 use detektor_contract::names::{Queue, Work};
-use detektor_contract::{CameraId, EndReason, Marker, OutcomeBody};
+use detektor_contract::{CameraId, Marker, OutcomeBody};
 use detektor_merge::{Horizon, prune};
 use detektor_runtime::camera::{SourceUrl, stored};
 use detektor_runtime::chain;
@@ -154,7 +154,7 @@ impl Check {
             };
         }
         if let Some(place) = &seen.place
-            && seen.end != Some(EndReason::EndOfFile)
+            && seen.through().is_none()
         {
             seen.waiting = self.waiting(place.partition).await;
         }

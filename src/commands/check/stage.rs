@@ -121,7 +121,12 @@ impl Seen {
             (Some(info), merged) => {
                 let of = self.published.map(|published| format!(" of {published}")).unwrap_or_default();
                 let so_far = if self.end.is_some() || self.sliced() { "" } else { " so far" };
-                format!("{merged}{of} records{so_far} are merged, {} frames", info.ledger.captured)
+                // Merge goes on without what is late, and comes back to it.
+                let late = match info.ledger.holes {
+                    0 => String::new(),
+                    holes => format!(", {holes} are late"),
+                };
+                format!("{merged}{of} records{so_far} are merged{late}, {} frames", info.ledger.captured)
             }
         }
     }

@@ -12,6 +12,9 @@ const DEFAULT_WINDOW_S: i64 = 300;
 const DEFAULT_POLLING_S: i64 = 30;
 const DEFAULT_COOLDOWN_S: i64 = 300;
 
+/// How what is said of a pod begins that the scheduler finds no node for.
+pub const NOWHERE: &str = "no node takes it";
+
 /// What was looked at.
 pub struct Looked {
     /// The deployment's name, and that of what scales it.
@@ -171,7 +174,7 @@ fn pending(pod: &Value) -> String {
     if let Some(unplaced) = conditions(status).get("PodScheduled").filter(|condition| condition.is_false()) {
         // What follows the first sentence is about making room by force.
         let said = unplaced.message.split(". ").next().unwrap_or_default().trim_end_matches('.');
-        return if said.is_empty() { unplaced.reason.clone() } else { format!("it fits nowhere: {said}") };
+        return if said.is_empty() { unplaced.reason.clone() } else { format!("{NOWHERE}: {said}") };
     }
     let of = |field: &str| status[field].as_array().cloned().unwrap_or_default();
     for container in of("initContainerStatuses").iter().chain(&of("containerStatuses")) {
@@ -186,7 +189,7 @@ fn pending(pod: &Value) -> String {
         }
     }
     let initializing = of("initContainerStatuses").iter().any(|container| !container["state"]["running"].is_null());
-    if initializing { "it waits in its init container, for the tables".to_owned() } else { "it is starting".to_owned() }
+    if initializing { "waiting for the tables".to_owned() } else { "starting".to_owned() }
 }
 
 impl Hpa {
@@ -259,12 +262,11 @@ fn target(scaled_object: Option<&Value>, hpa: Option<&Value>) -> Option<f64> {
 /// A number as Kubernetes writes it, such as `1400m`.
 pub fn quantity(value: &Value) -> Option<f64> {
     let text = value.as_str()?;
-    for (suffix, factor) in [("m", 1e-3), ("k", 1e3), ("M", 1e6)] {
-        if let Some(number) = text.strip_suffix(suffix) {
-            return number.parse::<f64>().ok().map(|number| number * factor);
-        }
+    if let Some(thousandths) = text.strip_suffix('m') {
+        return thousandths.parse::<f64>().ok().map(|number| number / 1e3);
     }
-    text.parse().ok()
+    let thousands = text.strip_suffix('k').and_then(|number| number.parse::<f64>().ok());
+    thousands.map(|number| number * 1e3).or_else(|| text.parse().ok())
 }
 
 fn conditions(status: &Value) -> BTreeMap<String, Condition> {

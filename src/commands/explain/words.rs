@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::facts::{Condition, Depth, Facts, Hpa, Keda, Pods};
+use super::facts::{Condition, Depth, Facts, Hpa, Keda, NOWHERE, Pods};
 
 /// The HPA leaves alone what is within this share of its target.
 const TOLERANCE: f64 = 0.1;
@@ -194,17 +194,20 @@ fn changes(facts: &Facts) -> Vec<String> {
     let blind = facts.hpa.as_ref().and_then(|hpa| hpa.conditions.get("ScalingActive"));
     let blind = blind.is_some_and(|active| active.is_false() && active.reason != "ScalingDisabled");
     let fallback = keda.and_then(|keda| keda.conditions.get("Fallback")).is_some_and(Condition::is_true);
-    if broken || blind || fallback {
+    if blind || fallback {
         told.push(
             "KEDA has to reach the broker's management API with its credentials: `kubectl describe scaledobject` and the log of \
              keda-operator say what is wrong. Until then the number stays or grows, and does not fall."
                 .to_owned(),
         );
-    }
-    if facts.pods.pending.keys().any(|why| why.contains("fits nowhere")) {
+    } else if broken {
         told.push(
-            "What does not fit starts by itself as soon as a node has room: add nodes, or ask for less per pod."
-                .to_owned(),
+            "What keeps the ScaledObject from being ready has to be put right; until then the number stays.".to_owned(),
+        );
+    }
+    if facts.pods.pending.keys().any(|why| why.starts_with(NOWHERE)) {
+        told.push(
+            "What no node takes starts by itself as soon as one does: add nodes, or ask for less per pod.".to_owned(),
         );
     }
     if !broken && !blind && !fallback {
@@ -274,14 +277,16 @@ fn fewer(facts: &Facts) -> Option<String> {
         None => String::new(),
     };
     if asked < wanted && !within_tolerance(depth, target, wanted) {
+        let shrinks = hpa.conditions.get("ScalingLimited").is_some_and(|limited| limited.reason == "ScaleDownLimit");
+        if shrinks {
+            return Some(format!("If no more comes, it goes on shrinking{speed}."));
+        }
         // The window goes over what was asked for; it was asked for what there is when it was scaled, or later.
         let left = hpa.scaled_s_ago.map_or(0, |ago| hpa.window_s - ago);
-        let when = if left > 0 {
-            format!("in {left} s at the earliest")
-        } else {
-            format!("once no more was asked for in {} s", hpa.window_s)
-        };
-        return Some(format!("If no more comes, {when} it shrinks{speed}."));
+        return Some(match left > 0 {
+            true => format!("If no more comes, it shrinks in {left} s at the earliest{speed}."),
+            false => format!("It shrinks once it was asked for fewer for {} s together{speed}.", hpa.window_s),
+        });
     }
     // The most that asks for one less, outside the tolerance.
     let edge = (target * (wanted - 1) as f64).min(target * wanted as f64 * (1.0 - TOLERANCE));

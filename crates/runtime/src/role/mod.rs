@@ -90,7 +90,7 @@ pub fn main<R: Role>() -> ExitCode {
         .about(R::ABOUT)
         .version(env!("CARGO_PKG_VERSION"))
         .args_conflicts_with_subcommands(true)
-        .subcommand(HealthArgs::augment_args(clap::Command::new("health").about(health::ABOUT)))
+        .subcommand(HealthArgs::augment_args(clap::Command::new("health")).about(health::ABOUT))
         .arg(log_format.value_parser(formats).help("How to write logs (to standard error)"));
     let matches = Told::<R>::augment_args(command).get_matches();
     let format = match matches.get_one::<String>("log_format").map(String::as_str) {
