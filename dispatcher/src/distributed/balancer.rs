@@ -202,7 +202,11 @@ impl Balancer {
             }
             None => match self.take_over().await? {
                 Some(epoch) => epoch,
-                None => return Ok(Stepped::Standby),
+                None => {
+                    // Who dies together with the leader is known to be dead as soon as that is.
+                    self.watched_members().await?;
+                    return Ok(Stepped::Standby);
+                }
             },
         };
         let live = self.live_members().await?;
@@ -268,8 +272,6 @@ impl Balancer {
         self.epoch.send_replace(epoch);
         if let Some(epoch) = epoch {
             tracing::info!(balancer = self.config.member.name, %epoch, "this balancer leads");
-            // It has not watched anybody yet, and others may be about to come.
-            self.members.look_away();
             self.led_since = Instant::now();
             self.calm_until = Instant::now() + self.config.ttl.min(self.config.calm);
         }
@@ -281,12 +283,18 @@ impl Balancer {
         tracing::warn!(balancer = self.config.member.name, "another balancer leads");
     }
 
-    /// The dispatchers that live; the dead are forgotten.
-    async fn live_members(&mut self) -> Result<Vec<Node>, StoreError> {
+    /// The dispatchers, after one more look at whether they live.
+    async fn watched_members(&mut self) -> Result<Vec<MemberSeen>, StoreError> {
         let asked = Instant::now();
         let members = self.coordination.members().await?;
         let signs = members.iter().map(|seen| (seen.member.clone(), Some(seen.renewal)));
         self.members.look(asked, Instant::now(), signs);
+        Ok(members)
+    }
+
+    /// The dispatchers that live; the dead are forgotten.
+    async fn live_members(&mut self) -> Result<Vec<Node>, StoreError> {
+        let members = self.watched_members().await?;
         let (dead, live): (Vec<MemberSeen>, Vec<MemberSeen>) =
             members.into_iter().partition(|seen| self.members.is_dead(&seen.member));
         for seen in dead {

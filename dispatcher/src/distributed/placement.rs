@@ -18,6 +18,8 @@ pub use report::{LastMove, NodeReport, PlacementReport};
 
 /// A camera that was never measured, where none was, costs so many thousandths of a core.
 const UNMEASURED: u64 = 20;
+/// What costs less counts as this: so little is measured too coarsely to tell cameras apart, and not worth moving one for.
+const CHEAP: u64 = 20;
 /// A member that uses so many hundredths of its processors runs hot.
 const HOT_PERCENT: u64 = 90;
 
@@ -163,7 +165,9 @@ fn place_on_partitions(rows: &[Option<&Placed>], partitions: u16) -> Vec<Option<
 
 /// What cameras cost; one that was not measured counts as the mean of those that were.
 pub(super) fn costs(rows: &[Option<&Placed>]) -> Vec<u64> {
-    let measured = |row: &Option<&Placed>| row.map(|row| u64::from(row.cost_millis)).filter(|cost| *cost > 0);
+    let measured = |row: &Option<&Placed>| {
+        row.map(|row| u64::from(row.cost_millis)).filter(|cost| *cost > 0).map(|cost| cost.max(CHEAP))
+    };
     let known: Vec<u64> = rows.iter().filter_map(measured).collect();
     let mean = known.iter().sum::<u64>().checked_div(known.len() as u64).unwrap_or(UNMEASURED).max(1);
     rows.iter().map(|row| measured(row).unwrap_or(mean)).collect()

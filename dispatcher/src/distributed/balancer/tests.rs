@@ -53,6 +53,29 @@ async fn one_leads_and_another_takes_over_when_it_is_silent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_dies_together_with_the_leader_is_known_to_be_dead_as_soon() {
+    let database = MemoryDatabase::new();
+    let (mut one, mut two) = (balancer(database.clone(), "b1"), balancer(database.clone(), "b2"));
+    want(&database, 0..4).await;
+    for _ in 0..10 {
+        for name in ["d1", "d2"] {
+            beat(&database, name, Load::default()).await;
+        }
+        one.step().await.unwrap();
+        two.step().await.unwrap();
+        tokio::time::advance(INTERVAL).await;
+    }
+    let mut waited = 0;
+    while on(&database.placement().await.unwrap(), "d1") > 0 {
+        beat(&database, "d2", Load::default()).await;
+        two.step().await.unwrap();
+        waited += 1;
+        tokio::time::advance(INTERVAL).await;
+    }
+    assert!((4..=7).contains(&waited), "{waited}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_deposed_leader_writes_nothing() {
     let database = MemoryDatabase::new();
     let mut one = balancer(database.clone(), "b1");
