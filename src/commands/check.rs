@@ -48,8 +48,8 @@ enum Ended {
 pub async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let servers = checked(args.servers, Servers::all_mistakes_but_the_bucket)?;
     let id = CameraId::new(format!("check-{:012x}", fastrand::u64(..) >> 16))?;
-    // Few looks and nothing kept: it is the way that is checked, not the film.
-    let spec = json!({ "url": args.footage, "detect": { "fps": 2, "keep_video": "none" } });
+    // Few looks, but some whatever the film shows, and nothing kept: it is the way that is checked.
+    let spec = json!({ "url": args.footage, "detect": { "fps": 1, "gate": false, "keep_video": "none" } });
     let spec = stored(&id, spec.to_string().as_bytes()).map_err(InvalidConfig)?;
     let live = args.footage.parse::<SourceUrl>().is_ok_and(|url| url.is_camera());
     anyhow::ensure!(!live, "{} never ends: --footage takes a file", args.footage);
