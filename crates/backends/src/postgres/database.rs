@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{
+    ConnectOptions as _, Connection as _, Executor as _, PgConnection, PgPool, Postgres, Row as _, Transaction,
+};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -73,8 +75,8 @@ impl Database {
             .before_acquire(|db, connection| {
                 Box::pin(async move { Ok(connection.idle_for < TRUSTED || answers(db).await) })
             })
-            // Where a call was given up, the connection may be one that nothing comes back on.
-            .after_release(|db, _| Box::pin(async move { Ok(answers(db).await) }))
+            // Where a call was given up, the connection may be one that nothing comes back on, or be left in a transaction.
+            .after_release(|db, _| Box::pin(async move { Ok(is_between_transactions(db).await) }))
             .connect_lazy_with(connect);
         Ok(Self { pool, password, current: Mutex::new(current) })
     }
@@ -132,6 +134,15 @@ impl Database {
 
 async fn answers(db: &mut PgConnection) -> bool {
     matches!(timeout(PING, db.ping()).await, Ok(Ok(())))
+}
+
+/// Whether it answers, and the next one to use it begins afresh. The driver does not know: where a call is given up while it begins a
+/// transaction, the server has begun one that nobody ends, and in which all that follows fails once anything does.
+///
+/// Outside of a transaction, a statement that is sent by itself (not prepared: that is several messages) begins one that is as old as it.
+async fn is_between_transactions(db: &mut PgConnection) -> bool {
+    let begins = async { sqlx::raw_sql("SELECT now() = statement_timestamp()").fetch_one(&mut *db).await?.try_get(0) };
+    matches!(timeout(PING, begins).await, Ok(Ok(true))) && !db.is_in_transaction()
 }
 
 /// Everything but the password.

@@ -165,6 +165,46 @@ async fn nobody_waits_for_a_prune_but_merges_of_its_camera() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_nobody_ends_is_not_left_to_the_next_one() {
+    let base = Base::fresh().await;
+    let db = &base.open().db;
+    for statement in ["SELECT 1", "SELECT 1/0"] {
+        // As when a call is given up after the server has begun, and before the driver has heard of it.
+        let mut left = db.read().await.unwrap();
+        sqlx::raw_sql("BEGIN").execute(&mut *left).await.unwrap();
+        let _ = sqlx::raw_sql(statement).execute(&mut *left).await;
+        drop(left);
+        for _ in 0..20 {
+            let mut next = db.write().await.unwrap();
+            let began: bool = sqlx::query_scalar("SELECT now() > clock_timestamp() - interval '1 s'")
+                .fetch_one(next.db())
+                .await
+                .unwrap();
+            assert!(began, "it goes on in the transaction before");
+            next.commit("nothing").await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_that_are_given_up_leave_connections_that_work() {
+    let base = Base::fresh().await;
+    let db = &base.open().db;
+    for micros in (0..3_000).step_by(10) {
+        let given_up = tokio::time::timeout(std::time::Duration::from_micros(micros), async {
+            let mut writing = db.write().await?;
+            sqlx::query("SELECT 1").execute(writing.db()).await.map_err(|error| unavailable("testing", error))?;
+            writing.commit("nothing").await
+        });
+        let _ = given_up.await;
+        let store = base.open().store();
+        store.cameras().await.unwrap();
+        begun(&base, &format!("c{micros}")).await.commit().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn once_something_is_pruned_older_builds_are_refused() {
     let base = Base::fresh().await;
     let works_with = async || {
