@@ -33,7 +33,8 @@ And back:
   detektor reindex --from s3://detektor --data-dir detektor-data --config detektor.toml";
 const CHECKING: &str = "\
 The film is a camera for as long as the check lasts: check-… in the placement, the ledger and the logs. Afterwards, however it
-ended, it is wanted no longer, and what the database held of it is pruned; its line in the ledger stays, as of every camera that was.";
+ended, it is wanted no longer. Once it is through, what the database held of it is pruned; its line in the ledger stays, as of every
+camera that was.";
 const SERVES_OR_PRINTS: &str = "\
 Without --data-dir, --camera and --json it serves. With one of them it prints: the events in --data-dir, or in the database that
 is configured (--config, DETEKTOR_CONFIG or any setting of the servers), or else in DETEKTOR_DATA_DIR or ./detektor-data; where

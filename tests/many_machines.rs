@@ -168,6 +168,11 @@ async fn a_film_goes_the_whole_way_and_where_it_is_stuck_is_told() {
     assert!(code == Some(1) && said.contains("the dispatcher one cannot read /nowhere.mov"), "{said}");
 
     let _detect = many.role("detect", &["--workers", "1"], dir.path());
+    // What was stuck is merged when it comes, and no ledger stays open.
+    for line in many.reads("ledger").lines() {
+        let ledger: Value = serde_json::from_str(line).unwrap();
+        many.ledger_when(ledger["camera"].as_str().unwrap(), |ledger| ledger["closes"] == true).await;
+    }
     let (code, said, told) = check(&film, "240");
     assert_eq!(code, Some(0), "{said}");
     let told: Value = serde_json::from_slice(&told).expect("one JSON object");

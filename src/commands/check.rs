@@ -63,7 +63,7 @@ pub async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let ended = check.run(spec, Duration::from_secs(args.within_s), &shutdown).await;
     // However it ended, and whether or not the camera came to be wanted.
-    let tidied = check.tidy().await;
+    let tidied = check.tidy(matches!(ended, Ended::Whole(..))).await;
     database.close().await;
     let code = match ended {
         Ended::Whole(info, events) => {
@@ -167,8 +167,9 @@ impl Check {
         Ok(Waiting { detect: depth(Work::Detect).await?, merge: depth(Work::Merge).await? })
     }
 
-    /// Removes the camera, and what the database holds of it.
-    async fn tidy(&self) -> anyhow::Result<()> {
+    /// Removes the camera, and what the database holds of it once nothing more can come: what came for a place that was pruned
+    /// would be ignored, and its ledger never close.
+    async fn tidy(&self, through: bool) -> anyhow::Result<()> {
         let policy = Policy { give_up_after: Some(TIDY_WITHIN), ..Policy::default() };
         // Whoever is in a hurry has a second signal.
         let (change, never) = ([(self.id.clone(), None)], CancellationToken::new());
@@ -176,6 +177,13 @@ impl Check {
         removed.with_context(|| {
             format!("the camera {0} is still wanted; `detektor cameras remove {0}` removes it", self.id)
         })?;
+        if !through {
+            eprintln!(
+                "{0}: what is still in the queues is merged when it comes; `detektor prune --all --camera {0}` removes it then",
+                self.id
+            );
+            return Ok(());
+        }
         // What is left otherwise is a few rows.
         if let Err(error) = prune(&*self.store, Horizon::All, Some(&self.id), false).await {
             eprintln!("{}: what it left cannot be pruned: {}", self.id, chain(&error));
