@@ -10,7 +10,7 @@ import time
 
 from load import Load, need_live
 from meters import Broker, Histograms
-from script import parser, run, say
+from script import keeping, parser, run, say
 
 LOOK_EVERY_S = 10
 # What detect has handled, of what the ledger calls skipped.
@@ -101,7 +101,7 @@ def arguments(argv=None):
     own.add_argument("--fps-each", type=float, default=29.0, help="frames a second that each camera's share has to be above")
     own.add_argument("--failed", type=float, default=0.1, help="percent of frames that may not be reached by those that fail")
     own.add_argument("--latency", type=float, default=200.0, help="milliseconds that the 99th percentile has to stay below")
-    own.add_argument("--keep", action="store_true", help="keep the cameras' history")
+    keeping(own)
     return own.parse_args(argv)
 
 

@@ -22,7 +22,7 @@ from kube import CannotRun, Refused
 from load import ENDED, Load, exact, need_live, note_all
 from meters import Broker
 from probe import Probe, totals
-from script import parser, run, say
+from script import comparing, parser, run, say
 
 FOOTAGE_S = 61
 LOOK_EVERY_S = 2.0
@@ -220,8 +220,7 @@ def arguments(argv=None):
     own.add_argument("--downtime", type=float, default=5.0, help="seconds without any answer that are no breach")
     own.add_argument("--gap", type=float, default=5.0, help="seconds from which on a gap is a breach")
     own.add_argument("--lag", type=float, default=30.0, help="seconds by which a gap that lasts may be told late")
-    own.add_argument("--reference", help="a file that keeps what the footage comes to undisturbed, from one run to the next")
-    own.add_argument("--keep", action="store_true", help="keep the cameras' history")
+    comparing(own)
     return own.parse_args(argv)
 
 

@@ -25,7 +25,7 @@ from kube import CannotRun, Refused
 from load import Load, exact, need_live, note_all
 from meters import Broker
 from nodes import until
-from script import parser, run, say
+from script import comparing, parser, run, say
 
 # Footage lasts so long, and everything is at rest before and after.
 FOOTAGE_S = 61
@@ -205,8 +205,7 @@ def arguments(argv=None):
     own.add_argument("--gap", type=float, default=5.0, help="seconds that a gap of a live camera has to stay below")
     own.add_argument("--node", help="which node to break, instead of one that holds nothing that there is one of")
     own.add_argument("--patience", type=float, default=600, help="seconds until all has to be ready again")
-    own.add_argument("--reference", help="a file that keeps what the footage comes to undisturbed, from one run to the next")
-    own.add_argument("--keep", action="store_true", help="keep the cameras' history")
+    comparing(own)
     return own.parse_args(argv)
 
 

@@ -22,7 +22,7 @@ import time
 from kube import CannotRun, Refused
 from load import Load, exact, note_all
 from meters import WHOLE, Broker, Histograms, histogram, samples, total
-from script import parser, run, say
+from script import comparing, parser, run, say
 
 # A pod has taken work once one of these has risen.
 WORK = ("detektor_detect_running_batches", "detektor_detect_batch_messages_count", "detektor_detect_settled_messages_total")
@@ -275,8 +275,7 @@ def arguments(argv=None):
     own.add_argument("--wanted", type=float, default=25.0, help="seconds until the maximum has to be wanted")
     own.add_argument("--first", type=float, default=20.0, help="seconds until the first segment has to be in work, from zero")
     own.add_argument("--samples", default=None, help="a file for what the plot is drawn from")
-    own.add_argument("--reference", help="a file that keeps what the footage comes to undisturbed, from one run to the next")
-    own.add_argument("--keep", action="store_true", help="keep the cameras' history")
+    comparing(own)
     return own.parse_args(argv)
 
 

@@ -52,6 +52,17 @@ def parser(description):
     )
 
 
+def keeping(own):
+    """Adds what every script takes that has cameras of its own."""
+    own.add_argument("--keep", action="store_true", help="keep the cameras' history")
+
+
+def comparing(own):
+    """Adds what every script takes that compares with an undisturbed run."""
+    own.add_argument("--reference", help="a file that keeps what the footage comes to undisturbed, from one run to the next")
+    keeping(own)
+
+
 def run(measure, options, needs_cluster=True):
     """Measures and says how it went. `measure(cluster, options, limits)` answers a table; what it finds goes to `limits`."""
     end_properly()

@@ -17,7 +17,7 @@ from kube import COMPONENTS
 from load import Load, exact, note_all
 from meters import Broker
 from probe import Probe, totals
-from script import parser, run, say
+from script import comparing, parser, run, say
 
 FOOTAGE_S = 61
 FORCED = {True: "killed", False: "deleted"}
@@ -107,8 +107,7 @@ def arguments(argv=None):
     own.add_argument("--fps", type=int, default=1, help="looks a second")
     own.add_argument("--seed", type=int, default=1)
     own.add_argument("--log", default="test_results.log", help="where `failed: 0` is written")
-    own.add_argument("--reference", help="a file that keeps what the footage comes to undisturbed, from one run to the next")
-    own.add_argument("--keep", action="store_true", help="keep the cameras' history")
+    comparing(own)
     return own.parse_args(argv)
 
 

@@ -12,7 +12,7 @@ import time
 
 from kube import CannotRun
 from load import Load
-from script import parser, run, say
+from script import keeping, parser, run, say
 
 PLACED_S = 120
 # Costs are measured over a while, and the balancer keeps still for half a minute after each move.
@@ -119,7 +119,7 @@ def arguments(argv=None):
     own.add_argument("--cameras", type=int, help="at first; else twice the square of the number of dispatchers")
     own.add_argument("--measured", type=int, default=30, help="seconds until the cameras' costs are known")
     own.add_argument("--ratio", type=float, default=1.3, help="from what on a dispatcher is a hotspot")
-    own.add_argument("--keep", action="store_true", help="keep the cameras' history")
+    keeping(own)
     return own.parse_args(argv)
 
 
