@@ -13,11 +13,16 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/detektor");
 /// The chart without values, and with each file in its folder `profiles`.
 const PROFILES: [&str; 5] = ["default", "gpu", "production", "scale-to-zero", "trial"];
 
-/// A program that `just test` brings along.
-fn program(name: &str) -> PathBuf {
+/// Where what `just test` brings along is.
+fn cache() -> PathBuf {
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache"), PathBuf::from);
-    let program = cache.join("detektor/services/bin").join(name);
+    cache.join("detektor")
+}
+
+/// A program that `just test` brings along.
+fn program(name: &str) -> PathBuf {
+    let program = cache().join("services/bin").join(name);
     assert!(program.exists(), "{} is missing: run `scripts/setup/go-program {name}`", program.display());
     program
 }
@@ -133,14 +138,16 @@ fn another_release_has_other_names() {
 
 #[test]
 fn every_manifest_fits_its_schema() {
-    let cache = program("helm").ancestors().nth(3).unwrap().to_owned();
     let crds = ran(Command::new(format!("{ROOT}/scripts/setup/crds")).env("CI", "1"));
+    let validate = |files: &[PathBuf]| {
+        let mut validate = Command::new(cache().join("tools/bin/python"));
+        validate.arg(format!("{ROOT}/scripts/charts/validate.py")).args(["--crds", crds.trim()]).args(files);
+        validate
+    };
     let mut files: Vec<PathBuf> =
         PROFILES.map(|p| Path::new(ROOT).join(format!("configs/k8s/rendered/{p}.yaml"))).into();
     files.extend(manifests(&Path::new(ROOT).join("configs/k8s")));
-    let mut validate = Command::new(cache.join("tools/bin/python"));
-    validate.arg(format!("{ROOT}/scripts/charts/validate.py")).args(["--crds", crds.trim()]).args(&files);
-    let told = ran(&mut validate);
+    let told = ran(&mut validate(&files));
     println!("{told}");
     // The check itself is one that can fail.
     let folder = tempfile::tempdir().unwrap();
@@ -148,9 +155,7 @@ fn every_manifest_fits_its_schema() {
         rendered("default").replace("minReplicaCount:", "minReplicas:").replace("maxUnavailable:", "maxUnavailabel:");
     let path = folder.path().join("wrong.yaml");
     std::fs::write(&path, wrong).unwrap();
-    let mut validate = Command::new(cache.join("tools/bin/python"));
-    validate.arg(format!("{ROOT}/scripts/charts/validate.py")).args(["--crds", crds.trim()]).arg(&path);
-    let output = validate.output().unwrap();
+    let output = validate(&[path]).output().unwrap();
     let told = said(&output);
     assert!(!output.status.success() && told.contains("minReplicas") && told.contains("maxUnavailabel"), "{told}");
 }

@@ -83,13 +83,38 @@ pub enum CameraState {
     },
     /// The file is through.
     Ended,
-    /// It cannot be read and is not tried again.
+    /// It cannot be read. On many machines it is tried again once a minute.
     Failed {
         /// Why, for people, without credentials.
         error: String,
     },
     /// Detektor was told to stop.
     Stopped,
+}
+
+impl CameraState {
+    /// What [`CameraState::name`] answers.
+    pub const NAMES: [&'static str; 6] = ["connecting", "running", "lost", "ended", "failed", "stopped"];
+
+    /// Its name, without why.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Running => "running",
+            Self::Lost { .. } => "lost",
+            Self::Ended => "ended",
+            Self::Failed { .. } => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Why it is so, where something is wrong.
+    pub fn error(&self) -> Option<&str> {
+        match self {
+            Self::Lost { error } | Self::Failed { error } => Some(error),
+            Self::Connecting | Self::Running | Self::Ended | Self::Stopped => None,
+        }
+    }
 }
 
 /// A camera as readers see it.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use detektor_backends::store::{CameraInfo, CameraState};
+use detektor_backends::store::CameraInfo;
 use detektor_contract::{
     BestLook, CameraId, Clock, CloseReason, Detection, Epoch, Event, EventState, Failed, Fate, Gap, GapCause, Ledger,
     Outcome, OutcomeBody, Skipped, TimeUs,
@@ -255,19 +255,11 @@ impl From<&Gap> for GapView {
 
 impl From<&CameraInfo> for CameraView {
     fn from(info: &CameraInfo) -> Self {
-        let (state, error) = match &info.state {
-            CameraState::Connecting => ("connecting", None),
-            CameraState::Running => ("running", None),
-            CameraState::Lost { error } => ("lost", Some(error.clone())),
-            CameraState::Ended => ("ended", None),
-            CameraState::Failed { error } => ("failed", Some(error.clone())),
-            CameraState::Stopped => ("stopped", None),
-        };
         Self {
             id: info.id.to_string(),
             url: info.url.clone(),
-            state,
-            error,
+            state: info.state.name(),
+            error: info.state.error().map(str::to_owned),
             clock: info.merged_until.map(|(_, clock)| clock),
             merged_until_s: info.merged_until.map(|(at, _)| at.seconds()),
             captured: info.ledger.captured,

@@ -19,6 +19,8 @@ use crate::error::{Doing, MergeError};
 
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// What queues hold: work of each kind, then what failed of each.
+const KINDS: [&str; 4] = ["detect", "merge", "dead_detect", "dead_merge"];
 
 /// `detektor_ledger_*`, `detektor_queues_*` and whether this balancer leads. Only the one that leads looks; the numbers of others are 0.
 pub struct Survey {
@@ -54,17 +56,15 @@ impl Survey {
             "before_key_frame",
             "dead_lettered",
         ];
-        let states = ["connecting", "running", "lost", "ended", "failed", "stopped"];
-        let kinds = ["detect", "merge", "dead_detect", "dead_merge"];
         let held = "Messages that queues of a kind hold, waiting or in work, as the broker measured last.";
         Ok(Self {
             store,
             queues,
-            held: metrics.part("queues").gauges("held_messages", held, "kind", &kinds)?,
+            held: metrics.part("queues").gauges("held_messages", held, "kind", &KINDS)?,
             leads: metrics.part("balancer").gauge("leading_processes", "1 while this balancer leads.")?,
             captured: part.gauge("captured_frames", "Frames that slicers counted, of all cameras there are.")?,
             accounted: part.gauges("accounted_frames", "What became of them.", "fate", &fates)?,
-            cameras: part.gauges("known_cameras", "Cameras by what they do.", "state", &states)?,
+            cameras: part.gauges("known_cameras", "Cameras by what they do.", "state", &CameraState::NAMES)?,
             unclosed: part.gauge("unclosed_cameras", "Cameras whose ledger does not close.")?,
             holes: part.gauge("missing_outcomes", "Outcomes that cameras went on without.")?,
             miscounted: part
@@ -132,7 +132,7 @@ impl Survey {
     }
 
     fn show_held(&self, held: [u64; 4]) {
-        for (kind, held) in ["detect", "merge", "dead_detect", "dead_merge"].iter().zip(held) {
+        for (kind, held) in KINDS.iter().zip(held) {
             self.held.get(kind).set(i64::try_from(held).unwrap_or(i64::MAX));
         }
     }
@@ -157,8 +157,8 @@ impl Survey {
         ] {
             self.accounted.get(fate).set(frames);
         }
-        for state in ["connecting", "running", "lost", "ended", "failed", "stopped"] {
-            let count = cameras.iter().filter(|camera| name(&camera.state) == state).count();
+        for state in CameraState::NAMES {
+            let count = cameras.iter().filter(|camera| camera.state.name() == state).count();
             self.cameras.get(state).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         self.unclosed.set(sum(&|ledger| u64::from(!ledger.closes())));
@@ -174,17 +174,6 @@ fn behind_s(camera: &CameraInfo, now: i64) -> Option<i64> {
     match (&camera.state, camera.merged_until) {
         (CameraState::Running, Some((until, Clock::Unix))) => Some(now.saturating_sub(until.0).max(0) / 1_000_000),
         _ => None,
-    }
-}
-
-fn name(state: &CameraState) -> &'static str {
-    match state {
-        CameraState::Connecting => "connecting",
-        CameraState::Running => "running",
-        CameraState::Lost { .. } => "lost",
-        CameraState::Ended => "ended",
-        CameraState::Failed { .. } => "failed",
-        CameraState::Stopped => "stopped",
     }
 }
 

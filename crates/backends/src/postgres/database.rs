@@ -71,7 +71,7 @@ impl Database {
             .max_lifetime(LIFETIME)
             .test_before_acquire(false)
             .before_acquire(|db, connection| {
-                Box::pin(async move { Ok(connection.idle_for < TRUSTED || answers(db).await) })
+                Box::pin(async move { Ok(connection.idle_for < TRUSTED || is_between_transactions(db).await) })
             })
             // Where a call was given up, the connection may be one that nothing comes back on, or be left in a transaction.
             .after_release(|db, _| Box::pin(async move { Ok(is_between_transactions(db).await) }))
@@ -128,10 +128,6 @@ impl Database {
             Err(error) => tracing::debug!(%error, "the database's password cannot be read"),
         }
     }
-}
-
-async fn answers(db: &mut PgConnection) -> bool {
-    matches!(timeout(PING, db.ping()).await, Ok(Ok(())))
 }
 
 /// Whether it answers, and the next one to use it begins afresh. The driver does not know: where a call is given up while it begins a
