@@ -11,6 +11,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use anyhow::Context;
+use detektor_contract::names::Work;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -20,32 +21,21 @@ use crate::cli::{ExplainArgs, ScaledFunction};
 
 /// How long one question may take.
 const ANSWER: Duration = Duration::from_secs(60);
-/// The chart's name, which every release's resources have in theirs.
-const CHART: &str = "detektor";
-/// The most of a release's name that goes into its resources' names.
-const NAME_MOST: usize = 40;
 
 /// Says why there are as many pods as there are.
 pub async fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     let ExplainArgs { namespace, release, function, json } = args;
-    let (prefix, component) = (prefix(&release), component(function));
-    let name = format!("{prefix}-{component}");
-    let cluster = Cluster { namespace };
-    let deployment = cluster.get(&["deployment", &name]).await?.with_context(|| {
-        format!(
-            "no deployment {name} in the namespace {}: `helm list --all-namespaces` shows the releases there are; --release and \
-             --namespace say which is meant",
-            cluster.namespace
-        )
-    })?;
-    let labels = format!("app.kubernetes.io/instance={release},app.kubernetes.io/component={component}");
+    let cluster = Cluster { namespace, release };
+    let component = component(function);
+    let deployment = cluster.deployment(component).await?;
+    let name = name(&deployment).to_owned();
     let looked = Looked {
+        hpa: cluster.get(&["hpa", &name]).await?,
+        scaled_object: cluster.get(&["scaledobjects.keda.sh", &name]).await?,
+        pods: cluster.get(&["pods", "--selector", &cluster.labels(component)]).await?.unwrap_or_default(),
+        partitions: cluster.partitions().await.map_err(|error| format!("{error:#}")),
         name,
-        queues: queues(function),
-        hpa: cluster.get(&["hpa", deployment_name(&deployment)]).await?,
-        scaled_object: cluster.get(&["scaledobjects.keda.sh", deployment_name(&deployment)]).await?,
-        pods: cluster.get(&["pods", "--selector", &labels]).await?.unwrap_or_default(),
-        partitions: cluster.partitions(&prefix).await.map_err(|error| format!("{error:#}")),
+        work: function.into(),
         deployment,
         now: jiff::Timestamp::now(),
     };
@@ -62,13 +52,7 @@ pub async fn explain(args: ExplainArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a release's resources are called by: its name, with the chart's where that lacks it, as the chart has it.
-fn prefix(release: &str) -> String {
-    let full = if release.contains(CHART) { release.to_owned() } else { format!("{release}-{CHART}") };
-    let cut: String = full.chars().take(NAME_MOST).collect();
-    cut.strip_suffix('-').unwrap_or(&cut).to_owned()
-}
-
+/// What the chart calls a function's pods.
 fn component(function: ScaledFunction) -> &'static str {
     match function {
         ScaledFunction::Detect => "detection",
@@ -76,23 +60,42 @@ fn component(function: ScaledFunction) -> &'static str {
     }
 }
 
-/// What the names of its queues begin with.
-fn queues(function: ScaledFunction) -> &'static str {
-    match function {
-        ScaledFunction::Detect => "detect.",
-        ScaledFunction::Merge => "merge.",
+impl From<ScaledFunction> for Work {
+    fn from(function: ScaledFunction) -> Self {
+        match function {
+            ScaledFunction::Detect => Self::Detect,
+            ScaledFunction::Merge => Self::Merge,
+        }
     }
 }
 
-fn deployment_name(deployment: &Value) -> &str {
-    deployment["metadata"]["name"].as_str().unwrap_or_default()
+fn name(resource: &Value) -> &str {
+    resource["metadata"]["name"].as_str().unwrap_or_default()
 }
 
 struct Cluster {
     namespace: String,
+    release: String,
 }
 
 impl Cluster {
+    /// What a component's resources are found by, whatever their names are.
+    fn labels(&self, component: &str) -> String {
+        format!("app.kubernetes.io/instance={},app.kubernetes.io/component={component}", self.release)
+    }
+
+    async fn deployment(&self, component: &str) -> anyhow::Result<Value> {
+        let mut found = self.get(&["deployments", "--selector", &self.labels(component)]).await?.unwrap_or_default();
+        let first = found["items"].get_mut(0).map(Value::take);
+        first.with_context(|| {
+            format!(
+                "the release {} has no deployment of {component} in the namespace {}: `helm list --all-namespaces` shows the releases \
+                 there are; --release and --namespace say which is meant",
+                self.release, self.namespace
+            )
+        })
+    }
+
     /// A resource, or a list of them; none if it is not there, nor its kind.
     async fn get(&self, what: &[&str]) -> anyhow::Result<Option<Value>> {
         let output = self.kubectl(&[&["get"], what, &["--ignore-not-found", "--output", "json"]].concat()).await?;
@@ -107,8 +110,8 @@ impl Cluster {
     }
 
     /// What `detektor partitions --json` prints in the cluster.
-    async fn partitions(&self, prefix: &str) -> anyhow::Result<Value> {
-        let balancer = format!("deploy/{prefix}-balancer");
+    async fn partitions(&self) -> anyhow::Result<Value> {
+        let balancer = format!("deploy/{}", name(&self.deployment("balancer").await?));
         let tool = ["detektor", "partitions", "--json", "--config", "/etc/detektor/detektor.toml"];
         let output = self.kubectl(&[&["exec", &balancer, "--"], &tool[..]].concat()).await?;
         let said = String::from_utf8_lossy(&output.stderr);

@@ -143,6 +143,15 @@ pub trait Queues: Send + Sync + 'static {
     /// How much `queue` holds, as it was measured last; nothing if it is not there.
     async fn depth(&self, queue: Queue) -> Result<Depth, QueueError>;
 
+    /// The same of every queue there is, of work and of dead letters.
+    async fn depths(&self) -> Result<BTreeMap<Queue, Depth>, QueueError> {
+        let mut depths = BTreeMap::new();
+        for queue in self.partitions().await?.0.into_keys().chain(Work::ALL.map(Queue::Dead)) {
+            depths.insert(queue, self.depth(queue).await?);
+        }
+        Ok(depths)
+    }
+
     /// What waits in `queue` at this moment; nothing if it is not there.
     async fn ready(&self, queue: Queue) -> Result<u64, QueueError> {
         Ok(self.depth(queue).await?.ready)

@@ -16,6 +16,7 @@ mod publisher;
 mod setup;
 pub mod topology;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -119,6 +120,10 @@ impl Queues for RabbitMq {
 
     async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
         self.management.depth(queue).await
+    }
+
+    async fn depths(&self) -> Result<BTreeMap<Queue, Depth>, QueueError> {
+        self.management.depths().await
     }
 
     async fn ready(&self, queue: Queue) -> Result<u64, QueueError> {

@@ -1,9 +1,10 @@
 //! All cameras' ledgers and all queues, added up: what an operator has to know of them, whichever part is at zero.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use detektor_backends::queue::{QueueError, Queues, Standing};
+use detektor_backends::queue::{Depth, QueueError, Queues};
 use detektor_backends::store::{CameraInfo, CameraState, EventStore};
 use detektor_contract::names::{Queue, Work};
 use detektor_contract::{Clock, Epoch, Failed, Ledger, Skipped};
@@ -21,6 +22,8 @@ use crate::error::{Doing, MergeError};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// What queues hold: work of each kind, then what failed of each.
 const KINDS: [&str; 4] = ["detect", "merge", "dead_detect", "dead_merge"];
+/// Messages by kind.
+type Held = BTreeMap<&'static str, u64>;
 
 /// `detektor_ledger_*`, `detektor_queues_*` and whether this balancer leads. Only the one that leads looks; the numbers of others are 0.
 pub struct Survey {
@@ -101,7 +104,7 @@ impl Survey {
                 }
             } else {
                 self.show(&[], 0);
-                self.show_held([0; 4]);
+                self.show_held(&Held::new());
             }
             if shutdown.run_until_cancelled(sleep(LOOK_EVERY)).await.is_none() {
                 return Ok(());
@@ -116,23 +119,17 @@ impl Survey {
     }
 
     async fn look_at_queues(&self) -> Result<(), QueueError> {
-        let found = self.queues.partitions().await?;
-        let mut held = [0; 4];
-        for (index, work) in Work::ALL.into_iter().enumerate() {
-            let [open, retired] = [Standing::Open, Standing::Retired].map(|standing| found.of(work, standing));
-            for queue in open.into_iter().chain(retired) {
-                let depth = self.queues.depth(queue).await?;
-                held[index] += depth.ready + depth.unacked;
-            }
-            let dead = self.queues.depth(Queue::Dead(work)).await?;
-            held[index + Work::ALL.len()] = dead.ready + dead.unacked;
+        let mut held = Held::new();
+        for (queue, Depth { ready, unacked }) in self.queues.depths().await? {
+            *held.entry(kind(queue)).or_default() += ready + unacked;
         }
-        self.show_held(held);
+        self.show_held(&held);
         Ok(())
     }
 
-    fn show_held(&self, held: [u64; 4]) {
-        for (kind, held) in KINDS.iter().zip(held) {
+    fn show_held(&self, held: &Held) {
+        for kind in KINDS {
+            let held = held.get(kind).copied().unwrap_or(0);
             self.held.get(kind).set(i64::try_from(held).unwrap_or(i64::MAX));
         }
     }
@@ -166,6 +163,16 @@ impl Survey {
         self.miscounted.set(sum(&|ledger| ledger.miscounted));
         self.gaps.set(sum(&|ledger| ledger.gaps));
         self.behind.set(cameras.iter().filter_map(|camera| behind_s(camera, now)).max().unwrap_or_default());
+    }
+}
+
+/// Which of [`KINDS`] it is of.
+fn kind(queue: Queue) -> &'static str {
+    match queue {
+        Queue::Work(Work::Detect, _) => "detect",
+        Queue::Work(Work::Merge, _) => "merge",
+        Queue::Dead(Work::Detect) => "dead_detect",
+        Queue::Dead(Work::Merge) => "dead_merge",
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use detektor_contract::names::{Queue, Work};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -19,8 +20,8 @@ pub const NOWHERE: &str = "no node takes it";
 pub struct Looked {
     /// The deployment's name, and that of what scales it.
     pub name: String,
-    /// What the names of its queues begin with.
-    pub queues: &'static str,
+    /// What its queues hold.
+    pub work: Work,
     pub deployment: Value,
     pub hpa: Option<Value>,
     pub scaled_object: Option<Value>,
@@ -124,9 +125,9 @@ pub struct Keda {
 
 impl Facts {
     pub fn new(looked: &Looked) -> Self {
-        let Looked { name, queues, deployment, hpa, scaled_object, pods, partitions, now } = looked;
+        let Looked { name, work, deployment, hpa, scaled_object, pods, partitions, now } = looked;
         let (depth, depth_unknown) = match partitions {
-            Ok(told) => (Some(depth(told, queues)), None),
+            Ok(told) => (Some(depth(told, *work)), None),
             Err(why) => (None, Some(why.clone())),
         };
         let spec = |resource: &Option<Value>, field: &str| resource.as_ref().and_then(|it| it["spec"][field].as_i64());
@@ -238,9 +239,10 @@ impl Keda {
 }
 
 /// What all queues of a kind hold together.
-fn depth(partitions: &Value, prefix: &str) -> Depth {
+fn depth(partitions: &Value, work: Work) -> Depth {
     let queues = partitions["queues"].as_array().into_iter().flatten();
-    let mine = queues.filter(|queue| queue["queue"].as_str().is_some_and(|name| name.starts_with(prefix)));
+    let named = |queue: &Value| queue["queue"].as_str().and_then(|name| name.parse().ok());
+    let mine = queues.filter(|queue| matches!(named(queue), Some(Queue::Work(kind, _)) if kind == work));
     let plus = |sum: Option<f64>, value: &Value| Some(sum? + value.as_f64()?);
     let none = Depth { in_per_s: Some(0.0), out_per_s: Some(0.0), ..Depth::default() };
     mine.fold(none, |sum, queue| Depth {

@@ -1,18 +1,19 @@
 //! Each case as the cluster would show it, and what is said of it.
 #![allow(clippy::unwrap_used)]
 
+use detektor_contract::names::Work;
 use serde_json::{Value, json};
 
 use super::facts::{Facts, Looked, quantity};
 use super::words::explain;
-use super::{last_line, prefix, refused};
+use super::{last_line, refused};
 
 /// A steady load: 7 pods, with 7 segments in 2 queues.
 fn steady() -> Looked {
     let name = "detektor-detection";
     Looked {
         name: name.to_owned(),
-        queues: "detect.",
+        work: Work::Detect,
         deployment: json!({ "metadata": { "name": name }, "spec": { "replicas": 7 } }),
         hpa: Some(json!({
             "spec": {
@@ -271,14 +272,6 @@ fn numbers_as_kubernetes_writes_them() {
     let read = ["1400m", "2", "1.5", "3k", "many"].map(|text| quantity(&json!(text)));
     assert_eq!(read, [Some(1.4), Some(2.0), Some(1.5), Some(3000.0), None]);
     assert_eq!(quantity(&Value::Null), None);
-}
-
-#[test]
-fn releases_have_the_chart_in_their_names() {
-    assert_eq!(prefix("detektor"), "detektor");
-    assert_eq!(prefix("my-detektor-2"), "my-detektor-2");
-    assert_eq!(prefix("blue"), "blue-detektor");
-    assert_eq!(prefix("a-name-that-is-longer-than-there-is-room"), "a-name-that-is-longer-than-there-is-room");
 }
 
 #[test]

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -33,6 +34,11 @@ impl<A: Around> Queues for AroundQueues<A> {
 
     async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
         self.around.call("depth", self.inner.depth(queue)).await
+    }
+
+    /// Everybody looks now and then: what publishes and receives is not to be held up by it.
+    async fn depths(&self) -> Result<BTreeMap<Queue, Depth>, QueueError> {
+        self.around.wait("depths", self.inner.depths()).await
     }
 
     async fn ready(&self, queue: Queue) -> Result<u64, QueueError> {

@@ -73,13 +73,17 @@ pub(super) async fn receive(consumer: &Arc<dyn Consumer>) -> Delivery {
 /// Depths of a broker are measured now and then.
 pub(super) async fn depth_becomes(queues: &Arc<dyn Queues>, queue: Queue, ready: u64, unacked: u64) {
     let wanted = Depth { ready, unacked };
+    let measured = async || {
+        let all = queues.depths().await.unwrap();
+        (queues.depth(queue).await.unwrap(), all.get(&queue).copied().unwrap_or_default())
+    };
     let reached = async {
-        while queues.depth(queue).await.unwrap() != wanted {
+        while measured().await != (wanted, wanted) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     if tokio::time::timeout(super::SOON, reached).await.is_err() {
-        assert_eq!(queues.depth(queue).await.unwrap(), wanted);
+        assert_eq!(measured().await, (wanted, wanted));
     }
     assert_eq!(queues.ready(queue).await.unwrap(), ready);
 }

@@ -3,11 +3,12 @@
 //! It subscribes to as many queues as it has permits (its home queues), with prefetches that sum up to them, and looks into the
 //! others: so no message waits in a busy worker while another is idle, but for the moment between a look and the next one.
 //!
-//! Which queues there are changes while it runs: it then draws its home queues anew. What its old subscriptions had on the way
-//! is received first.
+//! Which queues there are changes while it runs: it then draws its home queues anew. How a subscription ends is told in
+//! [`subscription`].
 
 mod looks;
 mod sources;
+mod subscription;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,18 +17,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use detektor_contract::names::Queue;
-use futures::StreamExt;
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
-use lapin::types::FieldTable;
+use lapin::options::{BasicAckOptions, BasicRejectOptions};
 use lapin::{Acker, BasicProperties, Channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use self::looks::Looks;
-use self::sources::{GONE_FOR, Home, Sources, Taken};
-use super::broker::{is_not_found, within};
+use self::sources::{Sources, Taken};
+use self::subscription::Unsettled;
+use super::broker::within;
 use super::link::Link;
 use super::message;
 use crate::queue::{Consumer, Delivery, QueueError, Settle, Tag};
@@ -64,6 +63,8 @@ struct Held {
     properties: BasicProperties,
     acker: Acker,
     channel: Channel,
+    /// None if no subscription brought it.
+    unsettled: Option<Unsettled>,
     _permit: OwnedSemaphorePermit,
     _taken: Taken,
 }
@@ -73,6 +74,7 @@ impl Held {
         queue: Queue,
         delivery: lapin::message::Delivery,
         channel: &Channel,
+        unsettled: Option<Unsettled>,
         permit: OwnedSemaphorePermit,
         taken: Taken,
     ) -> Self {
@@ -82,6 +84,7 @@ impl Held {
             properties: delivery.properties,
             acker: delivery.acker,
             channel: channel.clone(),
+            unsettled,
             _permit: permit,
             _taken: taken,
         }
@@ -121,129 +124,11 @@ impl RabbitConsumer {
 }
 
 impl Shared {
-    /// Stays subscribed to the home queues, whichever they are, until it is told to stop.
-    ///
-    /// `subscribed` is let go once nothing more is delivered.
-    async fn subscribe_to_homes(self: Arc<Self>, arrive: mpsc::Sender<Held>, subscribed: mpsc::Sender<()>) {
-        let mut sources = self.sources.subscribe();
-        while !self.stop.is_cancelled() {
-            let homes = Arc::clone(&sources.borrow_and_update().homes);
-            let over = self.stop.child_token();
-            let mut running = JoinSet::new();
-            for home in homes.iter().cloned() {
-                running.spawn(Arc::clone(&self).subscribe(home, over.clone(), arrive.clone(), subscribed.clone()));
-            }
-            // The sender is ours: it cannot be gone.
-            let others = sources.wait_for(|now| !Arc::ptr_eq(&now.homes, &homes));
-            _ = self.stop.run_until_cancelled(others).await;
-            over.cancel();
-            let ended = async { while running.join_next().await.is_some() {} };
-            tokio::pin!(ended);
-            tokio::select! {
-                // Before that, a prefetch of the old ones and one of the new ones would be held at once.
-                () = &mut ended => {}
-                () = self.stop.cancelled() => {
-                    // What is on its way waits for permits; whoever cancels does not.
-                    drop(subscribed);
-                    return ended.await;
-                }
-            }
-        }
-    }
-
-    /// Stays subscribed to a home queue until that is over.
-    async fn subscribe(
-        self: Arc<Self>,
-        home: Home,
-        over: CancellationToken,
-        arrive: mpsc::Sender<Held>,
-        subscribed: mpsc::Sender<()>,
-    ) {
-        let mut subscribed = Some(subscribed);
-        while !over.is_cancelled() {
-            if let Err(error) = self.deliver(&home, &over, &arrive, &mut subscribed).await {
-                tracing::info!(queue = %home.queue, error = %error, "subscribing anew");
-                let pause = if is_not_found(&error) { GONE_FOR } else { AGAIN_AFTER };
-                over.run_until_cancelled(sleep(pause)).await;
-            }
-        }
-    }
-
-    /// Subscribes, and passes on what comes.
-    async fn deliver(
-        &self,
-        home: &Home,
-        over: &CancellationToken,
-        arrive: &mpsc::Sender<Held>,
-        subscribed: &mut Option<mpsc::Sender<()>>,
-    ) -> Result<(), QueueError> {
-        let channel = self.link.channel().await?;
-        let context = format!("subscribing to {}", home.queue);
-        within(&context, channel.basic_qos(home.prefetch, BasicQosOptions::default())).await?;
-        let consume = channel.basic_consume(
-            home.queue.to_string().into(),
-            "".into(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        let mut stream = within(&context, consume).await?;
-        let mut waiting = None;
-        while let Some(next) = over.run_until_cancelled(stream.next()).await {
-            let delivery = match next {
-                Some(Ok(delivery)) => delivery,
-                // The broker ends a subscription without its channel where the queue is gone.
-                None if channel.status().connected() => {
-                    over.run_until_cancelled(sleep(GONE_FOR)).await;
-                    return Err(super::unavailable(context, "the queue is gone"));
-                }
-                Some(Err(_)) | None => return Err(super::unavailable(context, "the channel is gone")),
-            };
-            match over.run_until_cancelled(self.permit()).await {
-                Some(permit) => self.pass_on(home, delivery, &channel, permit, arrive).await,
-                // Whoever cancels is not to wait for permits.
-                None => {
-                    waiting = Some(delivery);
-                    break;
-                }
-            }
-        }
-        within(&context, channel.basic_cancel(stream.tag(), BasicCancelOptions::default())).await?;
-        *subscribed = None;
-        // What was on its way meanwhile: it is worked off here, rather than delivered again elsewhere.
-        loop {
-            let delivery = match waiting.take() {
-                Some(delivery) => delivery,
-                None => match stream.next().await {
-                    Some(Ok(delivery)) => delivery,
-                    _ => return Ok(()),
-                },
-            };
-            match self.close.run_until_cancelled(self.permit()).await {
-                Some(permit) => self.pass_on(home, delivery, &channel, permit, arrive).await,
-                None => give_back(&delivery.acker).await,
-            }
-        }
-    }
-
     async fn permit(&self) -> OwnedSemaphorePermit {
         match Arc::clone(&self.permits).acquire_owned().await {
             Ok(permit) => permit,
             // Nobody closes this semaphore.
             Err(_) => std::future::pending().await,
-        }
-    }
-
-    async fn pass_on(
-        &self,
-        home: &Home,
-        delivery: lapin::message::Delivery,
-        channel: &Channel,
-        permit: OwnedSemaphorePermit,
-        arrive: &mpsc::Sender<Held>,
-    ) {
-        let held = Held::new(home.queue, delivery, channel, permit, Taken::of(&home.taken));
-        if let Err(mpsc::error::SendError(held)) = arrive.send(held).await {
-            give_back(&held.acker).await;
         }
     }
 }
@@ -276,6 +161,10 @@ impl Consumer for RabbitConsumer {
 
     async fn settle(&self, tag: Tag, how: Settle) -> Result<(), QueueError> {
         let held = self.take(tag)?;
+        let _may_settle = match &held.unsettled {
+            Some(unsettled) => Some(unsettled.may_be_settled().await),
+            None => None,
+        };
         let settle = async {
             match how {
                 Settle::Ack => held.acker.ack(BasicAckOptions::default()).await,
@@ -285,6 +174,7 @@ impl Consumer for RabbitConsumer {
         // With its channel gone the broker has taken the message back. An ack that goes out just as the connection breaks may
         // never be told of.
         let settled = within("settling", settle).await;
+        drop(held);
         if settled.is_ok_and(|settled| settled) { Ok(()) } else { Err(QueueError::NotHeld(tag)) }
     }
 

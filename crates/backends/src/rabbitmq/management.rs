@@ -1,5 +1,6 @@
 //! The broker's management API: AMQP itself does not tell what is unacked.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Rates as means over the last minute: those of the last five seconds are 0 where work is slow.
 const RATES: &str = "?msg_rates_age=60&msg_rates_incr=5";
 
+/// No more than that of each queue.
+const DEPTHS: &str = "?columns=name,messages_ready,messages_unacknowledged";
+
 pub(super) struct Management {
     client: reqwest::Client,
     queues_url: String,
@@ -38,6 +42,14 @@ struct Measured {
     /// Not there before the first message.
     #[serde(default)]
     message_stats: Rates,
+}
+
+/// A queue in a list.
+#[derive(Deserialize)]
+struct Listed {
+    name: String,
+    #[serde(flatten)]
+    measured: Measured,
 }
 
 /// How fast messages come and go, by kind.
@@ -101,7 +113,16 @@ impl Management {
         Ok(self.measured(queue, "").await?.map(|measured| measured.depth()).unwrap_or_default())
     }
 
-    /// The same, and how fast messages come and go.
+    /// The same of every queue there is, in one answer.
+    pub(super) async fn depths(&self) -> Result<BTreeMap<Queue, Depth>, QueueError> {
+        let failed = |error: reqwest::Error| unavailable("asking how much the queues hold", error.without_url());
+        let answer = self.get(&format!("{}{DEPTHS}", self.queues_url)).await?.map_err(failed)?;
+        let queues: Vec<Listed> = answer.error_for_status().map_err(failed)?.json().await.map_err(failed)?;
+        // Others may have queues of their own there.
+        Ok(queues.into_iter().filter_map(|queue| Some((queue.name.parse().ok()?, queue.measured.depth()))).collect())
+    }
+
+    /// The same of one, and how fast messages come and go.
     pub(super) async fn flow(&self, queue: Queue) -> Result<Flow, QueueError> {
         let Some(measured) = self.measured(queue, RATES).await? else { return Ok(Flow::default()) };
         let Rates { publish_details, ack_details } = &measured.message_stats;

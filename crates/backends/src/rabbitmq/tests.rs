@@ -129,3 +129,31 @@ async fn consumers_spread_over_queues_that_are_nobodys_home() {
         consumer.close().await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_that_come_and_go_have_nothing_delivered_again() {
+    const MESSAGES: usize = 4000;
+    let bench = OnRabbit::fresh().await;
+    let queue = Queue::Work(Work::Detect, 0);
+    let message = |n: usize| Message { body: Bytes::from(n.to_string()), ..Message::default() };
+    bench.queues.publish(queue, (0..MESSAGES).map(message).collect()).await.unwrap();
+    let mut received = 0;
+    while received < MESSAGES {
+        let consumer = bench.queues.consume(&[queue], 4).await.unwrap();
+        let mut until_it_goes = 1 + received % 97;
+        let mut going = None;
+        while let Ok(delivery) = consumer.receive().await {
+            assert_eq!(delivery.attempt, 1, "after {received}");
+            received += 1;
+            until_it_goes = until_it_goes.saturating_sub(1);
+            if going.is_none() && (until_it_goes == 0 || received == MESSAGES) {
+                let consumer = Arc::clone(&consumer);
+                going = Some(tokio::spawn(async move { consumer.cancel().await }));
+            }
+            consumer.settle(delivery.tag, crate::queue::Settle::Ack).await.unwrap();
+        }
+        going.unwrap().await.unwrap().unwrap();
+        consumer.close().await.unwrap();
+    }
+    assert_eq!(received, MESSAGES);
+}

@@ -56,8 +56,7 @@ impl<'h> Intake<'h> {
             match received {
                 Ok(delivery) => {
                     outage = None;
-                    self.received += 1;
-                    self.pending.push_back(delivery);
+                    self.hold(delivery);
                     linger_until.get_or_insert_with(|| Instant::now() + self.config.batch_linger);
                 }
                 Err(QueueError::Closed) => return false,
@@ -75,11 +74,15 @@ impl<'h> Intake<'h> {
     /// Receives one more of what was on its way when the source was cancelled; false if that was all, or the source is gone and
     /// has it back.
     pub(super) async fn receive_rest(&mut self) -> bool {
-        let received = self.consumer.receive().await;
-        let more = received.is_ok();
-        self.received += u64::from(more);
-        self.pending.extend(received);
-        more
+        self.consumer.receive().await.map(|delivery| self.hold(delivery)).is_ok()
+    }
+
+    fn hold(&mut self, delivery: Delivery) {
+        if delivery.attempt > 1 {
+            tracing::info!(queue = %delivery.queue, attempt = delivery.attempt, "a message is delivered again: it runs alone");
+        }
+        self.received += 1;
+        self.pending.push_back(delivery);
     }
 
     /// The next batch: one that was delivered before runs alone, as it may have killed its worker.

@@ -29,6 +29,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 const PATIENCE: u32 = 8;
 /// The longest between two looks of one consumer into one queue.
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(1);
+/// So many looks in a row find an empty queue without subscribers until it is believed to be nobody's home: a broker that has not
+/// learnt it within 250 ms answers that there is nothing and nobody (`rabbit_quorum_queue`, `stat`).
+const BELIEVED: u32 = 8;
 /// How often a consumer may move to a queue that is nobody's home, give or take a half.
 const MOVE_EVERY: Duration = Duration::from_secs(1);
 
@@ -39,6 +42,8 @@ struct Known {
     consumers: u32,
     /// Looks in a row that found its subscribers keep it empty.
     empty: u32,
+    /// Looks in a row that found no subscriber.
+    deserted: u32,
     /// The last look found messages that no permit was idle for.
     waits: bool,
     /// A retired queue may be gone at any time, and with it the channel that looks into it.
@@ -47,7 +52,7 @@ struct Known {
 
 impl Default for Known {
     fn default() -> Self {
-        Self { next_look: Instant::now(), consumers: 0, empty: 0, waits: false, own: None }
+        Self { next_look: Instant::now(), consumers: 0, empty: 0, deserted: 0, waits: false, own: None }
     }
 }
 
@@ -86,6 +91,7 @@ impl Looks {
         let workers = subscribed / u32::try_from(homes).unwrap_or(1).max(1) + 1;
         let known = self.known.entry(queue).or_default();
         known.consumers = found.consumers;
+        known.deserted = if found.consumers == 0 { known.deserted.saturating_add(1) } else { 0 };
         let kept_empty = found.ready == 0 && found.consumers > 0;
         known.empty = if kept_empty { PATIENCE.min(known.empty + 1) } else { 0 };
         let pause = LOOK_EVERY.saturating_mul(workers.saturating_mul(known.empty.max(1)));
@@ -147,12 +153,13 @@ impl Shared {
     async fn look_into(&self, look: &Look, looks: &mut Looks, arrive: &mpsc::Sender<Held>) -> Result<(), QueueError> {
         let channel = looks.channel(look, &self.link).await?;
         let found = look_at(&channel, look.queue).await?;
-        if found.consumers == 0 && looks.next_move <= Instant::now() {
+        let known = looks.note(look.queue, &found, self.sources.borrow().homes.len());
+        let waited = std::mem::take(&mut known.waits);
+        let nobodys = known.deserted >= if found.ready > 0 { 1 } else { BELIEVED };
+        if nobodys && looks.next_move <= Instant::now() {
             looks.next_move = after(MOVE_EVERY);
             self.move_to(look.queue, &looks.shared).await?;
         }
-        let known = looks.note(look.queue, &found, self.sources.borrow().homes.len());
-        let waited = std::mem::take(&mut known.waits);
         for taken in 0..found.ready {
             let permit = match Arc::clone(&self.permits).try_acquire_owned() {
                 Ok(permit) => permit,
@@ -163,6 +170,7 @@ impl Shared {
                 Err(_) => {
                     // With one of them taken, the next one waits in turn; else somebody idle may come for it first.
                     let soon = if taken == 0 { LOOK_EVERY } else { Duration::ZERO };
+                    let known = looks.known.entry(look.queue).or_default();
                     (known.waits, known.next_look) = (true, Instant::now() + soon);
                     return Ok(());
                 }
@@ -185,7 +193,7 @@ impl Shared {
         let get = channel.basic_get(queue.to_string().into(), BasicGetOptions::default());
         let Some(got) = within(&format!("looking into {queue}"), get).await? else { return Ok(false) };
         let taken = taken.as_ref().map_or_else(Taken::none, Taken::of);
-        let held = Held::new(*queue, got.delivery, channel, permit, taken);
+        let held = Held::new(*queue, got.delivery, channel, None, permit, taken);
         if let Err(mpsc::error::SendError(held)) = arrive.send(held).await {
             give_back(&held.acker).await;
         }

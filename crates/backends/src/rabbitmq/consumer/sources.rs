@@ -110,6 +110,13 @@ pub(super) struct Home {
     pub(super) taken: Arc<AtomicU32>,
 }
 
+impl Home {
+    /// Whether it is the same one, drawn once.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.taken, &other.taken)
+    }
+}
+
 /// Counts a delivery as long as it lives.
 pub(super) struct Taken(Option<Arc<AtomicU32>>);
 
