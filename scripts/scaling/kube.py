@@ -26,6 +26,10 @@ class CannotRun(Exception):
     """A test cannot be run here: what is missing, and what to do about it."""
 
 
+class NotInTime(CannotRun):
+    """What a test waits for does not come to be: that is what it found."""
+
+
 class NoAnswer(OSError):
     """Something in the cluster did not answer, which may be over in a moment."""
 

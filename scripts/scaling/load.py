@@ -11,7 +11,7 @@ import secrets
 import time
 
 from api import Api
-from kube import CannotRun, Refused
+from kube import CannotRun, NotInTime, Refused
 from passes import Reference
 from script import say
 
@@ -112,7 +112,7 @@ class Load:
                 cameras = {"error": str(error)}
             if time.monotonic() - begun > patience_s:
                 if strict:
-                    raise CannotRun(f"cameras are not {what} after {patience_s:.0f} s: {json.dumps(cameras)[:1500]}")
+                    raise NotInTime(f"cameras are not {what} after {patience_s:.0f} s: {json.dumps(cameras)[:1500]}")
                 return cameras
             time.sleep(1)
 
@@ -142,7 +142,7 @@ class Load:
             if settled >= SETTLED or (ended and time.monotonic() - moved > idle_s):
                 return cameras
             if time.monotonic() - begun > patience_s:
-                raise CannotRun(
+                raise NotInTime(
                     f"cameras have not ended after {patience_s:.0f} s: {json.dumps(cameras)[:1500]}; give less load, or more time"
                 )
 

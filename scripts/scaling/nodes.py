@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 
-from kube import CannotRun, NoAnswer, Refused
+from kube import CannotRun, NoAnswer, NotInTime, Refused
 from load import LIVE_SERVICE
 from script import say
 
@@ -148,7 +148,7 @@ def until(what, met, patience_s):
         except OSError:
             pass
         if time.monotonic() - begun > patience_s:
-            raise CannotRun(f"{what}: not after {patience_s:.0f} s; see `kubectl get pods -A -o wide` and `kubectl get events`")
+            raise NotInTime(f"{what}: not after {patience_s:.0f} s; see `kubectl get pods -A -o wide` and `kubectl get events`")
         time.sleep(1)
 
 

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 
-from kube import CannotRun, Refused
+from kube import CannotRun, NotInTime, Refused
 from load import Load, exact, note_all
 from meters import WHOLE, Broker, Histograms, histogram, samples, total
 from script import comparing, parser, run, say
@@ -150,7 +150,7 @@ def wait(sampler, what, met, patience_s, strict=True):
             return last["at_s"]
         if sampler.now() - begun > patience_s:
             if strict:
-                raise CannotRun(f"{what}: not after {patience_s:.0f} s; the last sample: {json.dumps(last)}")
+                raise NotInTime(f"{what}: not after {patience_s:.0f} s; the last sample: {json.dumps(last)}")
             return None
         time.sleep(0.2)
 

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from kube import CannotRun, Cluster, end_properly
+from kube import CannotRun, Cluster, NotInTime, end_properly
 
 HELD, MISSED, CANNOT_RUN = 0, 1, 2
 
@@ -75,6 +75,10 @@ def run(measure, options, needs_cluster=True):
             found = {**found, "limits": limits.all, "held": limits.held()}
             if needs_cluster:
                 found["cluster"] = cluster.describe()
+        except NotInTime as error:
+            print(json.dumps({"error": str(error), "limits": limits.all, "held": False}))
+            say(f"MISSED {error}")
+            return MISSED
         except CannotRun as error:
             print(json.dumps({"error": str(error), "held": False}))
             say(f"cannot run: {error}")

@@ -13,6 +13,7 @@ from unittest import mock
 import camera_load
 import continuous
 import failures
+import nodes
 import operations
 import prerequisites
 import script
@@ -56,6 +57,15 @@ class Runs(unittest.TestCase):
         self.assertEqual((found["nodes_ready"], found["cpu_percent"]["node-1"]), (3, 25.0))
         self.world.ready["node-3"] = False
         self.assertEqual(self.run_test(prerequisites)[0], 1)
+
+    def test_what_does_not_come_to_be_is_missed(self):
+        def measure(_cluster, _options, _limits):
+            nodes.until("all pods ready", lambda: False, 1)
+
+        world = mock.Mock(measure=measure, arguments=lambda _: None)
+        code, found = self.run_test(world)
+        self.assertEqual((code, found["held"]), (1, False))
+        self.assertIn("all pods ready: not after 1 s", found["error"])
 
     def test_stateless(self):
         log = pathlib.Path(self.folder.name) / "test_results.log"

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 
-from kube import CannotRun
+from kube import CannotRun, NotInTime
 from load import Load
 from script import keeping, parser, run, say
 
@@ -62,7 +62,7 @@ def spread(cluster, names, patience_s):
         if sum(map(len, here.values())) == len(names) and all(here.values()):
             return here
         if time.monotonic() - begun > patience_s:
-            raise CannotRun(f"cameras are not spread over all dispatchers after {patience_s} s: {json.dumps(report['nodes'])}")
+            raise NotInTime(f"cameras are not spread over all dispatchers after {patience_s} s: {json.dumps(report['nodes'])}")
         time.sleep(2)
 
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use detektor_contract::names::Queue;
@@ -40,7 +40,7 @@ impl Sources {
         let (share, more) = (self.permits / order.len().max(1), self.permits % order.len().max(1));
         let home = |(n, queue): (usize, Queue)| {
             let prefetch = (share + usize::from(n < more)) as u16;
-            Home { queue, prefetch, taken: Arc::default() }
+            Home::new(queue, prefetch)
         };
         self.homes = order.into_iter().enumerate().map(home).collect();
     }
@@ -70,18 +70,20 @@ impl Sources {
         }
         *place = from;
         let moved = |home: &Home| match home.queue == from {
-            true => Home { queue: to, prefetch: home.prefetch, taken: Arc::default() },
+            true => Home::new(to, home.prefetch),
             false => home.clone(),
         };
         self.homes = self.homes.iter().map(moved).collect();
     }
 
-    /// Queues that no subscription brings messages from, whatever they hold, beginning anywhere: those that are no home, and, with
-    /// permits `idle`, homes whose share is taken.
+    /// Queues that no subscription brings messages from, whatever they hold, beginning anywhere: those that are no home or not yet,
+    /// and, with permits `idle`, homes whose share is taken.
     pub(super) fn worth_a_look(&self, idle: bool) -> Vec<Look> {
+        let (there, not_yet): (Vec<&Home>, _) = self.homes.iter().partition(|home| home.is_subscribed());
         let full = |home: &&Home| idle && home.taken.load(Ordering::Relaxed) >= u32::from(home.prefetch);
-        let homes = self.homes.iter().filter(full).map(|home| self.look(home.queue, Some(Arc::clone(&home.taken))));
+        let homes = there.into_iter().filter(full).map(|home| self.look(home.queue, Some(Arc::clone(&home.taken))));
         let mut others = self.others.clone();
+        others.extend(not_yet.into_iter().map(|home| home.queue));
         let first = fastrand::usize(..others.len().max(1));
         others.rotate_left(first);
         others.into_iter().map(|queue| self.look(queue, None)).chain(homes).collect()
@@ -108,9 +110,23 @@ pub(super) struct Home {
     pub(super) prefetch: u16,
     /// Deliveries of it that are held.
     pub(super) taken: Arc<AtomicU32>,
+    subscribed: Arc<AtomicBool>,
 }
 
 impl Home {
+    fn new(queue: Queue, prefetch: u16) -> Self {
+        Self { queue, prefetch, taken: Arc::default(), subscribed: Arc::default() }
+    }
+
+    /// Whether the subscription to it is there.
+    fn is_subscribed(&self) -> bool {
+        self.subscribed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_subscribed(&self, is: bool) {
+        self.subscribed.store(is, Ordering::Relaxed);
+    }
+
     /// Whether it is the same one, drawn once.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.taken, &other.taken)

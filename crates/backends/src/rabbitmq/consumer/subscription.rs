@@ -26,10 +26,8 @@ use crate::queue::QueueError;
 use crate::rabbitmq::broker::{is_not_found, within};
 use crate::rabbitmq::unavailable;
 
-/// How long a subscription waits for its prefetch to be full where its consumer ends.
-const FILLED_AT_THE_END: Duration = Duration::from_secs(1);
-/// The same where its consumer turns to another queue, whose messages wait meanwhile.
-const FILLED_BETWEEN: Duration = Duration::from_millis(100);
+/// How long a subscription that ends waits for its prefetch to be full.
+const FILLED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A home that is subscribed to, until that is over.
 struct Running {
@@ -101,8 +99,14 @@ impl Shared {
         subscribed: &mut Option<mpsc::Sender<()>>,
     ) -> Result<(), QueueError> {
         let mut subscription = Subscription::begin(self, home, arrive).await?;
-        subscription.pass_on_until(over.cancelled()).await?;
-        subscription.end().await?;
+        home.set_subscribed(true);
+        let ended = async {
+            subscription.pass_on_until(over.cancelled()).await?;
+            subscription.end().await
+        };
+        let ended = ended.await;
+        home.set_subscribed(false);
+        ended?;
         *subscribed = None;
         subscription.pass_on_rest().await;
         Ok(())
@@ -175,12 +179,11 @@ impl<'s> Subscription<'s> {
         let share = Arc::clone(&self.share);
         let _nothing_is_settled = share.settling.write().await;
         let (prefetch, close) = (u32::from(self.home.prefetch), &self.shared.close);
-        let patience = if self.shared.stop.is_cancelled() { FILLED_AT_THE_END } else { FILLED_BETWEEN };
         let full = share.is_full(prefetch);
         let enough = async {
             tokio::select! {
                 () = full => {}
-                () = sleep(patience) => {}
+                () = sleep(FILLED_WITHIN) => {}
                 () = close.cancelled() => {}
             }
         };
