@@ -2,18 +2,21 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use detektor_backends::s3::setup::Arn;
-use detektor_contract::{CameraId, ObjectKey, ObjectKind, Sampling, Score};
+use detektor_contract::{CameraId, ObjectKey, Sampling, Score};
 use detektor_detect::engine::EngineKind;
 use detektor_detect::role::DetectRole;
 use detektor_events::role::EventsRole;
 use detektor_merge::role::MergeRole;
 use detektor_runtime::role::{HealthArgs, Servers, Told};
 
+use crate::commands::check::CheckArgs;
+use crate::commands::cluster::{BrokerCommand, BucketCommand, CamerasCommand, PartitionsArgs, PlacementArgs};
+use crate::commands::explain::ExplainArgs;
+use crate::commands::migrate::MigrateArgs;
+use crate::commands::prune::PruneArgs;
 use crate::config;
 use crate::roles::{BalancerRole, DispatcherRole};
 
@@ -214,149 +217,6 @@ impl PrintArgs {
     }
 }
 
-/// What `migrate` takes.
-#[derive(Args, Debug)]
-pub struct MigrateArgs {
-    /// Change nothing; wait until the tables are as this release needs them, however long the database is away.
-    #[arg(long)]
-    pub wait: bool,
-    /// Wait no longer than so many seconds.
-    #[arg(long, value_name = "N", default_value_t = 600, requires = "wait")]
-    pub within_s: u64,
-    /// Where Postgres is.
-    #[command(flatten)]
-    pub servers: Told<Servers>,
-}
-
-/// What `check` takes.
-#[derive(Args, Debug)]
-pub struct CheckArgs {
-    /// The film, as the dispatchers see it: a path on their machines, or a URL of a file.
-    #[arg(long, value_name = "FILE", default_value = "/usr/share/detektor/driveway.mov")]
-    pub footage: String,
-    /// How many seconds it may take in all.
-    #[arg(long, value_name = "N", default_value_t = 120)]
-    pub within_s: u64,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-    /// Where RabbitMQ and Postgres are.
-    #[command(flatten)]
-    pub servers: Told<Servers>,
-}
-
-/// What `explain-scale` takes.
-#[derive(Args, Debug)]
-pub struct ExplainArgs {
-    /// The release's namespace.
-    #[arg(long, value_name = "NAME", default_value = "detektor", env = "DETEKTOR_NAMESPACE")]
-    pub namespace: String,
-    /// The release, as `helm install` called it.
-    #[arg(long, value_name = "NAME", default_value = "detektor", env = "DETEKTOR_RELEASE")]
-    pub release: String,
-    /// Which function's pods.
-    #[arg(long, value_enum, default_value_t = ScaledFunction::Detect)]
-    pub function: ScaledFunction,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// A function that KEDA scales.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum ScaledFunction {
-    /// What looks at segments.
-    Detect,
-    /// What merges outcomes.
-    Merge,
-}
-
-/// What to do about the bucket.
-#[derive(Debug, Subcommand)]
-pub enum BucketCommand {
-    /// Make it if it is not there; set how long what is in it is kept, and who hears of what comes into it.
-    Setup {
-        /// Keep a kind of objects for so many days: video, snapshots, log, events, quarantine, jobs or spool. May be given many
-        /// times; a kind that is not named is kept for ever.
-        #[arg(long = "keep", value_name = "KIND=DAYS", value_parser = parse_keep)]
-        keep: Vec<(ObjectKind, NonZeroU16)>,
-        /// Tell this queue, topic or function of events, snapshots and quarantined segments: arn:aws:sqs:…, arn:minio:sqs:….
-        #[arg(long, value_name = "ARN")]
-        notify: Vec<Arn>,
-        /// Where the bucket is.
-        #[command(flatten)]
-        servers: Told<Servers>,
-    },
-}
-
-/// What to do about RabbitMQ.
-#[derive(Debug, Subcommand)]
-pub enum BrokerCommand {
-    /// Set the policies: how long a queue may grow, how often a message is delivered. The user needs the tag "policymaker".
-    Setup {
-        /// Where RabbitMQ is.
-        #[command(flatten)]
-        servers: Told<Servers>,
-    },
-}
-
-/// What to do about the cameras that are wanted.
-#[derive(Debug, Subcommand)]
-pub enum CamerasCommand {
-    /// Want the cameras in a YAML or TOML file, as they are there. Others stay, unless --prune.
-    Apply {
-        /// The file; `-` reads standard input.
-        #[arg(short, long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
-        file: PathBuf,
-        /// Want no camera that is not in the file.
-        #[arg(long)]
-        prune: bool,
-        /// Where Postgres is.
-        #[command(flatten)]
-        servers: Told<Servers>,
-    },
-    /// Print the cameras that are wanted.
-    List {
-        /// Where Postgres is.
-        #[command(flatten)]
-        servers: Told<Servers>,
-    },
-    /// Want these cameras no longer.
-    Remove {
-        /// Their names.
-        #[arg(required = true)]
-        names: Vec<CameraId>,
-        /// Where Postgres is.
-        #[command(flatten)]
-        servers: Told<Servers>,
-    },
-}
-
-/// What `placement` takes.
-#[derive(Args, Debug)]
-pub struct PlacementArgs {
-    /// One JSON object.
-    #[arg(long)]
-    pub json: bool,
-    /// Where Postgres is.
-    #[command(flatten)]
-    pub servers: Told<Servers>,
-}
-
-/// What `partitions` takes.
-#[derive(Args, Debug)]
-pub struct PartitionsArgs {
-    /// Have so many partitions of each kind of work. The balancer sees to it.
-    #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub number: Option<u16>,
-    /// One JSON object.
-    #[arg(long)]
-    pub json: bool,
-    /// Where RabbitMQ and Postgres are.
-    #[command(flatten)]
-    pub servers: Told<Servers>,
-}
-
 /// What the reading commands take.
 #[derive(Args, Debug)]
 pub struct ReadArgs {
@@ -417,29 +277,6 @@ impl fmt::Display for CopyFrom {
     }
 }
 
-/// What `prune` takes.
-#[derive(Args, Debug)]
-pub struct PruneArgs {
-    /// Remove what is older than this, such as 30d or 12h; only cameras with Unix times age, files do not.
-    #[arg(long, value_name = "AGE", value_parser = crate::commands::prune::parse_age, required_unless_present = "all")]
-    pub older_than: Option<jiff::SignedDuration>,
-    /// Remove all that is settled of one camera, whatever its times.
-    #[arg(long, requires = "camera", conflicts_with = "older_than")]
-    pub all: bool,
-    /// Only this camera's.
-    #[arg(long, value_name = "NAME")]
-    pub camera: Option<CameraId>,
-    /// Only say what would go.
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub json: bool,
-    /// Where the data is; `detektor run` must not run over a data directory meanwhile.
-    #[command(flatten)]
-    pub data: DataArgs,
-}
-
 /// What `replay` takes.
 #[derive(Args, Debug)]
 pub struct ReplayArgs {
@@ -452,15 +289,6 @@ pub struct ReplayArgs {
     /// Only list what is kept.
     #[arg(long)]
     pub list: bool,
-}
-
-fn parse_keep(text: &str) -> Result<(ObjectKind, NonZeroU16), String> {
-    let kinds = || ObjectKind::ALL.map(ObjectKind::name).join(", ");
-    let (kind, days) = text.split_once('=').ok_or("expected KIND=DAYS, such as video=30")?;
-    let found = ObjectKind::ALL.into_iter().find(|known| known.name() == kind);
-    let kind = found.ok_or_else(|| format!("no kind {kind:?}: there are {}", kinds()))?;
-    let days = days.parse().map_err(|_| format!("{days:?} days: expected a whole number from 1 to 65535"))?;
-    Ok((kind, days))
 }
 
 fn parse_from(text: &str) -> Result<CopyFrom, String> {

@@ -2,6 +2,7 @@
 //! are those of the code. `just charts` writes the rendered files anew.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -239,4 +240,53 @@ fn alarms_ring_when_they_should_and_only_then() {
     let files = format!("{CHART}/files");
     ran(Command::new(program("promtool")).args(["check", "rules", "--lint-fatal", "alerts.yaml"]).current_dir(&files));
     ran(Command::new(program("promtool")).args(["test", "rules", "alerts_test.yaml"]).current_dir(&files));
+}
+
+/// All that follows `before` in a text, up to what no name has.
+fn names_after<'t>(text: &'t str, before: &str) -> BTreeSet<&'t str> {
+    let name = |rest: &'t str| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next();
+    text.split(before).skip(1).filter_map(name).collect()
+}
+
+/// The source of what is not a test of its own.
+fn sources(folder: &Path) -> String {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let text = |path: PathBuf| match path.is_dir() {
+        true => sources(&path),
+        false if path.extension().is_some_and(|extension| extension == "rs") => std::fs::read_to_string(path).unwrap(),
+        false => String::new(),
+    };
+    entries.map(text).collect()
+}
+
+#[test]
+fn alarms_and_dashboard_ask_for_metrics_that_there_are() {
+    let code: String =
+        ["crates", "functions", "dispatcher", "src"].map(|folder| sources(&Path::new(ROOT).join(folder))).concat();
+    let named = |text: &str| code.contains(&format!("\"{text}\""));
+    // `detektor_<part>_<name>`, with what a histogram adds.
+    let is_there = |metric: &str| {
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|end| metric.strip_suffix(end)).unwrap_or(metric);
+        let parts = base.match_indices('_').any(|(at, _)| named(&base[..at]) && named(&base[at + 1..]));
+        parts || named(&format!("detektor_{base}"))
+    };
+    for file in ["alerts.yaml", "dashboard.json"] {
+        let text = std::fs::read_to_string(format!("{CHART}/files/{file}")).unwrap();
+        let metrics = names_after(&text, "detektor_");
+        assert!(metrics.len() > 10, "{file}: {metrics:?}");
+        for metric in metrics {
+            assert!(is_there(metric), "{file} asks for detektor_{metric}, which no part counts");
+        }
+    }
+}
+
+#[test]
+fn every_alarm_has_its_section_in_the_runbook() {
+    let alerts = std::fs::read_to_string(format!("{CHART}/files/alerts.yaml")).unwrap();
+    let runbook = std::fs::read_to_string(format!("{ROOT}/docs/runbook.md")).unwrap();
+    let sections = names_after(&runbook, "\n### ");
+    let links = names_after(&alerts, "docs/runbook.md#");
+    let anchors: BTreeSet<String> = sections.iter().map(|section| section.to_lowercase()).collect();
+    assert_eq!(links.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), anchors);
+    assert_eq!(names_after(&alerts, "- alert: "), sections);
 }

@@ -195,7 +195,10 @@ class World(Cluster):
         if words[0] == "exec":
             return json.dumps([{"name": "detect.00", "leader": "rabbit@rabbitmq-1.rabbitmq-nodes"}])
         if words[0] == "logs":
-            return '{"message":"rebalanced","camera":"a"}\n{"message":"rebalanced","reason":"not wanted any more"}\n'
+            return (
+                '[pod/b] {"message":"rebalanced","camera":"a","from":"dispatcher-0, partition 1","to":"dispatcher-1, partition 1"}\n'
+                '[pod/b] {"message":"rebalanced","camera":"b","reason":"not wanted any more"}\n'
+            )
         return ""
 
     def command(self, words, stdin):

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap::Args;
 use detektor_backends::coordination::{Coordination, LeaseName};
 use detektor_backends::queue::Queues;
 use detektor_backends::rabbitmq::RabbitMq;
@@ -17,7 +18,7 @@ use detektor_merge::{Horizon, prune};
 use detektor_runtime::camera::{SourceUrl, stored};
 use detektor_runtime::chain;
 use detektor_runtime::retry::{Policy, retry};
-use detektor_runtime::role::{InvalidConfig, Servers, stop_on_signals};
+use detektor_runtime::role::{InvalidConfig, Servers, Told, stop_on_signals};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 use self::stage::{Film, Place, Seen, Waiting};
 use super::INTERRUPTED;
 use super::data::{checked, database};
-use crate::cli::CheckArgs;
 
 /// How often it looks how far the film is.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -33,6 +33,23 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const TIDY_WITHIN: Duration = Duration::from_secs(30);
 /// The most events that are counted.
 const EVENTS: u32 = 10_000;
+
+/// What `check` takes.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The film, as the dispatchers see it: a path on their machines, or a URL of a file.
+    #[arg(long, value_name = "FILE", default_value = "/usr/share/detektor/driveway.mov")]
+    pub footage: String,
+    /// How many seconds it may take in all.
+    #[arg(long, value_name = "N", default_value_t = 120)]
+    pub within_s: u64,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Where RabbitMQ and Postgres are.
+    #[command(flatten)]
+    pub servers: Told<Servers>,
+}
 
 /// How it ended.
 enum Ended {

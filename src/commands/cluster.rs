@@ -2,24 +2,120 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clap::{Args, Subcommand, ValueHint};
 use detektor_backends::queue::{Queues, Standing};
 use detektor_backends::rabbitmq::{self, Flow, RabbitMq};
 use detektor_backends::s3::S3Bucket;
-use detektor_backends::s3::setup::Setup;
-use detektor_contract::CameraId;
+use detektor_backends::s3::setup::{Arn, Setup};
 use detektor_contract::names::Queue;
+use detektor_contract::{CameraId, ObjectKind};
 use detektor_dispatcher::distributed::placement::PlacementReport;
 use detektor_runtime::camera::CameraFile;
 use detektor_runtime::role::{InvalidConfig, Servers, Told};
 
 use super::data::{checked, coordination, database};
-use crate::cli::{BrokerCommand, BucketCommand, CamerasCommand, PartitionsArgs, PlacementArgs};
 
 /// The most that a queue holds before it refuses, in bytes.
 const QUEUE_BYTES: u64 = 4 << 30;
+
+/// What to do about the bucket.
+#[derive(Debug, Subcommand)]
+pub enum BucketCommand {
+    /// Make it if it is not there; set how long what is in it is kept, and who hears of what comes into it.
+    Setup {
+        /// Keep a kind of objects for so many days: video, snapshots, log, events, quarantine, jobs or spool. May be given many
+        /// times; a kind that is not named is kept for ever.
+        #[arg(long = "keep", value_name = "KIND=DAYS", value_parser = parse_keep)]
+        keep: Vec<(ObjectKind, NonZeroU16)>,
+        /// Tell this queue, topic or function of events, snapshots and quarantined segments: arn:aws:sqs:…, arn:minio:sqs:….
+        #[arg(long, value_name = "ARN")]
+        notify: Vec<Arn>,
+        /// Where the bucket is.
+        #[command(flatten)]
+        servers: Told<Servers>,
+    },
+}
+
+/// What to do about RabbitMQ.
+#[derive(Debug, Subcommand)]
+pub enum BrokerCommand {
+    /// Set the policies: how long a queue may grow, how often a message is delivered. The user needs the tag "policymaker".
+    Setup {
+        /// Where RabbitMQ is.
+        #[command(flatten)]
+        servers: Told<Servers>,
+    },
+}
+
+/// What to do about the cameras that are wanted.
+#[derive(Debug, Subcommand)]
+pub enum CamerasCommand {
+    /// Want the cameras in a YAML or TOML file, as they are there. Others stay, unless --prune.
+    Apply {
+        /// The file; `-` reads standard input.
+        #[arg(short, long = "file", value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// Want no camera that is not in the file.
+        #[arg(long)]
+        prune: bool,
+        /// Where Postgres is.
+        #[command(flatten)]
+        servers: Told<Servers>,
+    },
+    /// Print the cameras that are wanted.
+    List {
+        /// Where Postgres is.
+        #[command(flatten)]
+        servers: Told<Servers>,
+    },
+    /// Want these cameras no longer.
+    Remove {
+        /// Their names.
+        #[arg(required = true)]
+        names: Vec<CameraId>,
+        /// Where Postgres is.
+        #[command(flatten)]
+        servers: Told<Servers>,
+    },
+}
+
+/// What `placement` takes.
+#[derive(Args, Debug)]
+pub struct PlacementArgs {
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Where Postgres is.
+    #[command(flatten)]
+    pub servers: Told<Servers>,
+}
+
+/// What `partitions` takes.
+#[derive(Args, Debug)]
+pub struct PartitionsArgs {
+    /// Have so many partitions of each kind of work. The balancer sees to it.
+    #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub number: Option<u16>,
+    /// One JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Where RabbitMQ and Postgres are.
+    #[command(flatten)]
+    pub servers: Told<Servers>,
+}
+
+fn parse_keep(text: &str) -> Result<(ObjectKind, NonZeroU16), String> {
+    let kinds = || ObjectKind::ALL.map(ObjectKind::name).join(", ");
+    let (kind, days) = text.split_once('=').ok_or("expected KIND=DAYS, such as video=30")?;
+    let found = ObjectKind::ALL.into_iter().find(|known| known.name() == kind);
+    let kind = found.ok_or_else(|| format!("no kind {kind:?}: there are {}", kinds()))?;
+    let days = days.parse().map_err(|_| format!("{days:?} days: expected a whole number from 1 to 65535"))?;
+    Ok((kind, days))
+}
 
 /// Sets the bucket up.
 pub async fn bucket(BucketCommand::Setup { keep, notify, servers }: BucketCommand) -> anyhow::Result<()> {

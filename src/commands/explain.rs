@@ -11,16 +11,42 @@ use std::process::Output;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::Args;
 use detektor_contract::names::Work;
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use self::facts::{Facts, Looked};
-use crate::cli::{ExplainArgs, ScaledFunction};
 
 /// How long one question may take.
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// What `explain-scale` takes.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// The release's namespace.
+    #[arg(long, value_name = "NAME", default_value = "detektor", env = "DETEKTOR_NAMESPACE")]
+    pub namespace: String,
+    /// The release, as `helm install` called it.
+    #[arg(long, value_name = "NAME", default_value = "detektor", env = "DETEKTOR_RELEASE")]
+    pub release: String,
+    /// Which function's pods.
+    #[arg(long, value_enum, default_value_t = ScaledFunction::Detect)]
+    pub function: ScaledFunction,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A function that KEDA scales.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ScaledFunction {
+    /// What looks at segments.
+    Detect,
+    /// What merges outcomes.
+    Merge,
+}
 
 /// Says why there are as many pods as there are.
 pub async fn explain(args: ExplainArgs) -> anyhow::Result<()> {

@@ -4,14 +4,28 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::Args;
 use detektor_backends::postgres::Postgres;
 use detektor_runtime::retry::{Policy, RetryError, retry};
-use detektor_runtime::role::stop_on_signals;
+use detektor_runtime::role::{Servers, Told, stop_on_signals};
 use tokio_util::sync::CancellationToken;
 
 use super::INTERRUPTED;
 use super::data::checked;
-use crate::cli::MigrateArgs;
+
+/// What `migrate` takes.
+#[derive(Args, Debug)]
+pub struct MigrateArgs {
+    /// Change nothing; wait until the tables are as this release needs them, however long the database is away.
+    #[arg(long)]
+    pub wait: bool,
+    /// Wait no longer than so many seconds.
+    #[arg(long, value_name = "N", default_value_t = 600, requires = "wait")]
+    pub within_s: u64,
+    /// Where Postgres is.
+    #[command(flatten)]
+    pub servers: Told<Servers>,
+}
 
 /// Brings the database's tables up to date, or waits until somebody has.
 pub async fn migrate(args: MigrateArgs) -> anyhow::Result<ExitCode> {

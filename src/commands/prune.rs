@@ -3,14 +3,15 @@
 use std::io::Write;
 
 use anyhow::Context;
+use clap::Args;
 use detektor_backends::store::{EventStore, Pruned};
-use detektor_contract::TimeUs;
+use detektor_contract::{CameraId, TimeUs};
 use detektor_merge::{Horizon, PruneReport, prune as prune_store};
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde_json::json;
 
 use super::data::{Place, checked, database, folder, is_there};
-use crate::cli::PruneArgs;
+use crate::cli::DataArgs;
 
 /// What is younger may still be on its way: in a dispatcher's spool, or in a queue.
 const YOUNGEST: SignedDuration = SignedDuration::from_hours(1);
@@ -21,6 +22,29 @@ pub fn parse_age(text: &str) -> Result<SignedDuration, String> {
     let span: Span = text.parse().map_err(|_| expected())?;
     let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| expected())?;
     if age < YOUNGEST { Err(expected()) } else { Ok(age) }
+}
+
+/// What `prune` takes.
+#[derive(Args, Debug)]
+pub struct PruneArgs {
+    /// Remove what is older than this, such as 30d or 12h; only cameras with Unix times age, files do not.
+    #[arg(long, value_name = "AGE", value_parser = parse_age, required_unless_present = "all")]
+    pub older_than: Option<jiff::SignedDuration>,
+    /// Remove all that is settled of one camera, whatever its times.
+    #[arg(long, requires = "camera", conflicts_with = "older_than")]
+    pub all: bool,
+    /// Only this camera's.
+    #[arg(long, value_name = "NAME")]
+    pub camera: Option<CameraId>,
+    /// Only say what would go.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the data is; `detektor run` must not run over a data directory meanwhile.
+    #[command(flatten)]
+    pub data: DataArgs,
 }
 
 /// Removes history from the event store.
