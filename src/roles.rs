@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use detektor_dispatcher::distributed::{Balancer, BalancerConfig};
+use detektor_dispatcher::distributed::{Balancer, BalancerConfig, StoppedCameras};
 use detektor_dispatcher::role::{host, member, member_name};
 use detektor_merge::{EventObjects, InFlight, Merge, MergeConfig, Pruner, Survey};
 use detektor_runtime::fields::settings::{Settings, Visitor};
@@ -150,7 +150,7 @@ impl Role for BalancerRole {
         let Servers { rabbitmq, s3, postgres } = &self.servers;
         let Connected { store, coordination } = postgres.connect(process).await?;
         let bucket = s3.open_to_tell(process, rabbitmq).await?;
-        let balancer = Balancer::new(self.balancer(), coordination).map_err(|mistakes| {
+        let balancer = Balancer::new(self.balancer(), Arc::clone(&coordination)).map_err(|mistakes| {
             let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
             told.join("; ")
         })?;
@@ -164,6 +164,12 @@ impl Role for BalancerRole {
         let survey = Survey::new(Arc::clone(&store), Arc::clone(&queues), &process.metrics)?;
         let (leads, stop) = (balancer.watch(), process.shutdown());
         process.supervisor.service("survey", async move { survey.run(leads, stop).await });
+        let stopped = StoppedCameras::new(Arc::clone(&store), coordination);
+        let (leads, stop) = (balancer.watch(), process.shutdown());
+        process.supervisor.service("stopped cameras", async move {
+            stopped.run(leads, stop).await;
+            Ok::<(), BoxError>(())
+        });
         // Cameras are placed whether the broker is there or not.
         let balancer = balancer.keeping(queues);
         let stop = process.shutdown();

@@ -16,6 +16,7 @@ mod meter;
 mod partitions;
 pub mod placement;
 mod slicing;
+mod stopped;
 mod timing;
 mod watch;
 
@@ -26,5 +27,6 @@ pub use claim::{Claim, Claimed, UnixMillis, system_millis};
 pub use partitions::KeeperConfig;
 pub(crate) use slicing::Post;
 pub use slicing::SpecReader;
+pub use stopped::StoppedCameras;
 pub use timing::InvalidTiming;
 pub use watch::Watch;

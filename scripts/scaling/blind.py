@@ -110,7 +110,7 @@ def measure(cluster, options, limits):
         with Unplugged(cluster):
             until("KEDA falls back", lambda: falls_back(cluster), 180)
             before = replicas(cluster)
-            load.drop(step)
+            load.remove(step)
             found["management_api"] = {"pods_before": before, "fewest_pods": fewest(cluster, options.seconds)}
         begun = time.monotonic()
         until("pods go once there is nothing to do", lambda: replicas(cluster) == own["min"], 600)

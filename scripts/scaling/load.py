@@ -23,6 +23,8 @@ CALM_PASSES = 2
 ENDED = ("ended", "failed", "stopped")
 # So many looks in a row must find everything done, two seconds apart.
 SETTLED = 3
+# How long what is on its way for removed cameras is waited for.
+SETTLED_S = 300
 
 
 class Load:
@@ -93,7 +95,12 @@ class Load:
             return
         say(f"removing {len(names)} cameras {self.prefix}* and their history")
         seen = self.api.cameras(names)
-        self.until("stopped", lambda cameras: all(one["state"] in ENDED for one in cameras.values()), list(seen), 60, False)
+
+        def settled(cameras):
+            return all(one["state"] in ENDED and one["closes"] for one in cameras.values())
+
+        # What comes for a time that is pruned is ignored, and its ledger would never close.
+        self.until("settled", settled, list(seen), SETTLED_S, False)
         for name in seen:
             try:
                 self.cluster.detektor("prune", "--all", "--camera", name)

@@ -210,7 +210,13 @@ class Small(unittest.TestCase):
         self.assertEqual(uneven.ratio({"nodes": [node(0.3, 3), node(0.0, 0), node(9.0, 9, True)]}), 2.0)
         self.assertEqual(uneven.ratio({"nodes": [node(0.0, 2), node(0.0, 1)]}), 1.333)
         self.assertEqual(uneven.ratio({"nodes": [node(0.0, 0)]}), 1.0)
-        self.assertEqual(len(uneven.rebalanced(["x rebalanced", "rebalanced, not wanted any more", "else"])), 1)
+        lines = [
+            '[pod/b] {"message":"rebalanced","camera":"a","from":"hot, partition 1"}',
+            '[pod/b] {"message":"rebalanced","camera":"b","from":"nowhere"}',
+            '[pod/b] {"message":"rebalanced","camera":"c","reason":"not wanted any more"}',
+            '[pod/b] {"message":"else"}',
+        ]
+        self.assertEqual([one["camera"] for one in uneven.rebalanced(lines, "hot")], ["a"])
 
     def test_quantities(self):
         for text, value in (("2", 2000), ("1500m", 1500), ("250000u", 250), ("500000000n", 500)):
