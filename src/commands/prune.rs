@@ -30,7 +30,7 @@ pub struct PruneArgs {
     /// Remove what is older than this, such as 30d or 12h; only cameras with Unix times age, files do not.
     #[arg(long, value_name = "AGE", value_parser = parse_age, required_unless_present = "all")]
     pub older_than: Option<jiff::SignedDuration>,
-    /// Remove all that is settled of one camera, whatever its times.
+    /// Remove all that is settled of one camera, whatever its times: up to the first outcome that is missing yet.
     #[arg(long, requires = "camera", conflicts_with = "older_than")]
     pub all: bool,
     /// Only this camera's.

@@ -26,7 +26,7 @@ const PRUNE_EVERY: Duration = Duration::from_secs(24 * 3_600);
 pub enum Horizon {
     /// Everything that was over at this time. Only cameras whose times are Unix times have such history.
     Before(TimeUs),
-    /// Everything that is settled, whatever its times.
+    /// Everything that is settled, whatever its times: up to the first outcome that is missing yet.
     All,
 }
 
@@ -127,7 +127,8 @@ async fn settled(tx: &mut dyn MergeTx, camera: &CameraId, horizon: Horizon) -> R
             Horizon::Before(time) => {
                 fold.merged_until().is_some_and(|(until, clock)| clock == Clock::Unix && until <= time)
             }
-            Horizon::All => true,
+            // What is missing is on its way, and would be ignored below a floor: the ledger would never close.
+            Horizon::All => fold.ledger().holes == 0,
         };
         match fold.floor().filter(|floor| old && floor.at() == at) {
             Some(floor) => return Ok(Some(StoredFloor { floor, state })),

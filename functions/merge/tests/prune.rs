@@ -126,6 +126,25 @@ async fn the_ledger_keeps_the_sums_of_what_is_gone() {
 }
 
 #[tokio::test]
+async fn all_that_is_settled_ends_before_what_is_missing_yet() {
+    let (world, record) = (World::new().await, record(Clock::Unix));
+    let function = world.merge();
+    let (late, there): (Vec<Outcome>, Vec<Outcome>) =
+        record.iter().cloned().partition(|outcome| outcome.id.position() == Position { epoch: Epoch(2), sequence: 20 });
+    merge(&function, &there).await.unwrap();
+    world.sweep_all(&function).await;
+    world.write_objects().await;
+    assert_eq!((late.len(), world.ledger().await.holes), (1, 1));
+    world.prune(Horizon::All).await;
+    assert!(world.floor().await.unwrap() < late[0].id.position());
+
+    merge(&function, &late).await.unwrap();
+    world.sweep_all(&function).await;
+    assert_eq!(world.ledger().await, *project(&camera(), &record).fold.ledger());
+    assert!(world.ledger().await.closes());
+}
+
+#[tokio::test]
 async fn what_comes_late_for_pruned_history_is_acked_and_changes_nothing() {
     let (world, record, floor) = pruned().await;
     let metrics = Metrics::new();
