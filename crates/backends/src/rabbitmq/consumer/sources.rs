@@ -57,6 +57,11 @@ impl Sources {
         }
     }
 
+    /// Whether anything is to come from there.
+    pub(super) fn takes_from(&self, queue: Queue) -> bool {
+        self.open.contains(&queue) || self.retired.contains(&queue)
+    }
+
     /// Homes that stay.
     pub(super) fn open_homes(&self) -> Vec<Queue> {
         self.homes.iter().map(|home| home.queue).filter(|queue| !self.retired.contains(queue)).collect()

@@ -3,7 +3,7 @@
 //! A quorum queue takes back what is on its way to a subscription that is cancelled, and counts it as delivered though nobody has
 //! seen it (`rabbit_fifo_client`, `handle_delivery` for a consumer that is gone). Nothing is on its way to a subscription whose whole
 //! prefetch is held here, as long as nothing of it is settled: so it is filled up before it is cancelled, and what is finished
-//! meanwhile is settled right after. A subscription that nothing comes for is cancelled all the same. What comes for it in just that
+//! meanwhile is settled right after. A subscription that nothing comes for, or whose queue is no longer taken from, is cancelled all the same. What comes for it in just that
 //! moment, the milliseconds that the queue's members take to agree on it, is then delivered again.
 
 use std::collections::VecDeque;
@@ -179,11 +179,14 @@ impl<'s> Subscription<'s> {
         let share = Arc::clone(&self.share);
         let _nothing_is_settled = share.settling.write().await;
         let (prefetch, close) = (u32::from(self.home.prefetch), &self.shared.close);
+        // From a queue that the consumer has turned away from nothing new is to come.
+        let goes_on = self.shared.sources.borrow().takes_from(self.home.queue);
+        let patience = if goes_on { FILLED_WITHIN } else { Duration::ZERO };
         let full = share.is_full(prefetch);
         let enough = async {
             tokio::select! {
                 () = full => {}
-                () = sleep(FILLED_WITHIN) => {}
+                () = sleep(patience) => {}
                 () = close.cancelled() => {}
             }
         };
