@@ -3,8 +3,9 @@
 //! A quorum queue takes back what is on its way to a subscription that is cancelled, and counts it as delivered though nobody has
 //! seen it (`rabbit_fifo_client`, `handle_delivery` for a consumer that is gone). Nothing is on its way to a subscription whose whole
 //! prefetch is held here, as long as nothing of it is settled: so it is filled up before it is cancelled, and what is finished
-//! meanwhile is settled right after. A subscription that nothing comes for, or whose queue is no longer taken from, is cancelled all the same. What comes for it in just that
-//! moment, the milliseconds that the queue's members take to agree on it, is then delivered again.
+//! meanwhile is settled right after. A subscription that nothing comes for is cancelled all the same, and one to a queue that is
+//! no longer taken from is cancelled at once. What comes for it in just that moment, the milliseconds that the queue's members take
+//! to agree on it, is then delivered again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
