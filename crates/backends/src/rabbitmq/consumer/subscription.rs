@@ -42,35 +42,44 @@ impl Shared {
     ///
     /// `subscribed` is let go once nothing more is delivered.
     pub(super) async fn subscribe_to_homes(self: Arc<Self>, arrive: mpsc::Sender<Held>, subscribed: mpsc::Sender<()>) {
-        let mut sources = self.sources.subscribe();
         let mut tasks = JoinSet::new();
+        self.stop.run_until_cancelled(self.follow_homes(&mut tasks, &arrive, &subscribed)).await;
+        // What is on its way waits for permits; whoever cancels does not.
+        drop(subscribed);
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Has a task for each home queue, whichever they are.
+    async fn follow_homes(
+        self: &Arc<Self>,
+        tasks: &mut JoinSet<()>,
+        arrive: &mpsc::Sender<Held>,
+        subscribed: &mpsc::Sender<()>,
+    ) {
+        let mut sources = self.sources.subscribe();
         let mut running: Vec<Running> = Vec::new();
-        while !self.stop.is_cancelled() {
+        loop {
             let homes = Arc::clone(&sources.borrow_and_update().homes);
             for one in running.iter().filter(|one| !homes.iter().any(|home| home.is(&one.home))) {
                 one.over.cancel();
             }
             // Before they have ended, a prefetch of the old ones and one of the new ones would be held at once.
-            while running.iter().any(|one| one.over.is_cancelled()) && !self.stop.is_cancelled() {
-                _ = self.stop.run_until_cancelled(tasks.join_next()).await;
+            while running.iter().any(|one| one.over.is_cancelled()) {
+                tasks.join_next().await;
                 running.retain(|one| !one.task.is_finished());
             }
-            if self.stop.is_cancelled() {
-                break;
-            }
-            for home in homes.iter().filter(|home| !running.iter().any(|one| home.is(&one.home))).collect::<Vec<_>>() {
+            for home in homes.iter() {
+                if running.iter().any(|one| home.is(&one.home)) {
+                    continue;
+                }
                 let over = self.stop.child_token();
                 let subscribe =
-                    Arc::clone(&self).subscribe(home.clone(), over.clone(), arrive.clone(), subscribed.clone());
+                    Arc::clone(self).subscribe(home.clone(), over.clone(), arrive.clone(), subscribed.clone());
                 running.push(Running { home: home.clone(), over, task: tasks.spawn(subscribe) });
             }
             // The sender is ours: it cannot be gone.
-            let others = sources.wait_for(|now| !Arc::ptr_eq(&now.homes, &homes));
-            _ = self.stop.run_until_cancelled(others).await;
+            _ = sources.wait_for(|now| !Arc::ptr_eq(&now.homes, &homes)).await;
         }
-        // What is on its way waits for permits; whoever cancels does not.
-        drop(subscribed);
-        while tasks.join_next().await.is_some() {}
     }
 
     /// Stays subscribed to a home queue until that is over.
