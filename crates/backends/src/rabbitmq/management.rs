@@ -7,6 +7,7 @@ use std::time::Duration;
 use detektor_contract::names::Queue;
 use reqwest::StatusCode;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::time::sleep;
 
 use super::Flow;
@@ -21,7 +22,6 @@ const TRIES: u32 = 3;
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Rates as means over the last minute: those of the last five seconds are 0 where work is slow.
 const RATES: &str = "?msg_rates_age=60&msg_rates_incr=5";
-
 /// No more than that of each queue.
 const DEPTHS: &str = "?columns=name,messages_ready,messages_unacknowledged";
 
@@ -115,9 +115,8 @@ impl Management {
 
     /// The same of every queue there is, in one answer.
     pub(super) async fn depths(&self) -> Result<BTreeMap<Queue, Depth>, QueueError> {
-        let failed = |error: reqwest::Error| unavailable("asking how much the queues hold", error.without_url());
-        let answer = self.get(&format!("{}{DEPTHS}", self.queues_url)).await?.map_err(failed)?;
-        let queues: Vec<Listed> = answer.error_for_status().map_err(failed)?.json().await.map_err(failed)?;
+        let url = format!("{}{DEPTHS}", self.queues_url);
+        let queues: Vec<Listed> = self.list("asking how much the queues hold", &url).await?;
         // Others may have queues of their own there.
         Ok(queues.into_iter().filter_map(|queue| Some((queue.name.parse().ok()?, queue.measured.depth()))).collect())
     }
@@ -142,8 +141,12 @@ impl Management {
 
     /// Every binding. It comes from what the broker knows, not from what it measures.
     pub(super) async fn bindings(&self) -> Result<Vec<Binding>, QueueError> {
-        let failed = |error: reqwest::Error| unavailable("asking which partitions there are", error.without_url());
-        let answer = self.get(&self.bindings_url).await?.map_err(failed)?;
+        self.list("asking which partitions there are", &self.bindings_url).await
+    }
+
+    async fn list<T: DeserializeOwned>(&self, context: &str, url: &str) -> Result<Vec<T>, QueueError> {
+        let failed = |error: reqwest::Error| unavailable(context, error.without_url());
+        let answer = self.get(url).await?.map_err(failed)?;
         answer.error_for_status().map_err(failed)?.json().await.map_err(failed)
     }
 
