@@ -112,7 +112,7 @@ impl Cluster {
 
     async fn deployment(&self, component: &str) -> anyhow::Result<Value> {
         let mut found = self.get(&["deployments", "--selector", &self.labels(component)]).await?.unwrap_or_default();
-        let first = found["items"].get_mut(0).map(Value::take);
+        let first = found.pointer_mut("/items/0").map(Value::take);
         first.with_context(|| {
             format!(
                 "the release {} has no deployment of {component} in the namespace {}: `helm list --all-namespaces` shows the releases \
