@@ -248,10 +248,11 @@ fn names_after<'t>(text: &'t str, before: &str) -> BTreeSet<&'t str> {
     text.split(before).skip(1).filter_map(name).collect()
 }
 
-/// The source of what is not a test of its own.
+/// The source of a folder, without its folders of tests.
 fn sources(folder: &Path) -> String {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let text = |path: PathBuf| match path.is_dir() {
+        true if path.ends_with("tests") => String::new(),
         true => sources(&path),
         false if path.extension().is_some_and(|extension| extension == "rs") => std::fs::read_to_string(path).unwrap(),
         false => String::new(),
