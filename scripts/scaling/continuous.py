@@ -19,7 +19,7 @@ import time
 import live
 import nodes
 from kube import CannotRun, Refused
-from load import ENDED, Load, exact, need_live, note_all
+from load import Load, exact, need_live, note_all, settled
 from meters import Broker
 from probe import Probe, totals
 from script import comparing, parser, run, say
@@ -44,9 +44,10 @@ class Wave:
 
     def over(self, cameras):
         """Whether all have ended and nothing has moved for a few looks."""
-        now = {name: cameras.get(name, {}).get("captured") for name in self.names}
-        ended = all(cameras.get(name, {}).get("state") in ENDED and cameras[name]["closes"] for name in self.names)
-        self.still = self.still + 1 if ended and now == self.before else 0
+        mine = {name: cameras[name] for name in self.names if name in cameras}
+        now = {name: camera["captured"] for name, camera in mine.items()}
+        done = len(mine) == len(self.names) and settled(mine)
+        self.still = self.still + 1 if done and now == self.before else 0
         self.before = now
         if time.monotonic() - self.begun > self.options.loops * FOOTAGE_S + WAVE_S:
             raise Breach(f"cameras {', '.join(self.names)} do not end: {now}")

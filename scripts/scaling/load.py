@@ -96,9 +96,6 @@ class Load:
         say(f"removing {len(names)} cameras {self.prefix}* and their history")
         seen = self.api.cameras(names)
 
-        def settled(cameras):
-            return all(one["state"] in ENDED and one["closes"] for one in cameras.values())
-
         # What comes for a time that is pruned is ignored, and its ledger would never close.
         self.until("settled", settled, list(seen), SETTLED_S, False)
         for name in seen:
@@ -133,7 +130,7 @@ class Load:
     def until_done(self, names, patience_s, idle_s=150):
         """Until these have ended, and all that was captured of them is accounted for. Where that does not come to be it is
         waited for as long as anything moves."""
-        settled, before, begun, moved = 0, None, time.monotonic(), time.monotonic()
+        still, before, begun, moved = 0, None, time.monotonic(), time.monotonic()
         while True:
             time.sleep(2)
             try:
@@ -142,11 +139,10 @@ class Load:
                 continue
             now = {name: (camera["captured"], camera["state"]) for name, camera in cameras.items()}
             if now != before:
-                before, moved, settled = now, time.monotonic(), 0
+                before, moved, still = now, time.monotonic(), 0
                 continue
-            ended = len(cameras) == len(names) and all(camera["state"] in ENDED for camera in cameras.values())
-            settled = settled + 1 if ended and all(camera["closes"] for camera in cameras.values()) else 0
-            if settled >= SETTLED or (ended and time.monotonic() - moved > idle_s):
+            still = still + 1 if len(cameras) == len(names) and settled(cameras) else 0
+            if still >= SETTLED or (len(cameras) == len(names) and ended(cameras) and time.monotonic() - moved > idle_s):
                 return cameras
             if time.monotonic() - begun > patience_s:
                 raise NotInTime(
@@ -183,6 +179,16 @@ class Load:
             less, more = reference.compare(record, name, passes)
             lost, doubled = lost + less, doubled + more
         return lost, doubled, records
+
+
+def ended(cameras):
+    """Whether none of these, as the API shows them, captures anything more."""
+    return all(camera["state"] in ENDED for camera in cameras.values())
+
+
+def settled(cameras):
+    """Whether all that was captured of them is accounted for, too."""
+    return ended(cameras) and all(camera["closes"] for camera in cameras.values())
 
 
 def exact(fps):
