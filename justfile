@@ -80,8 +80,9 @@ partitions *args: _servers
     cargo run --release -p detektor-runtime --example partitions -- {{ args }}
 
 # Every line of docs/specification.md on the cluster that KUBECONFIG names. `--only NAME` for some, `--help` for their names.
+[positional-arguments]
 spec *args:
-    scripts/scaling/spec.sh {{ args }}
+    scripts/scaling/spec.sh "$@"
 
 _servers:
     scripts/setup/packages rabbitmq postgres
@@ -127,12 +128,14 @@ image *targets: build
     CARGO_TARGET_DIR={{ target }} scripts/cluster/image {{ targets }}
 
 # Install everything into the cluster that KUBECONFIG names, and wait until it is ready. `--profile NAME`, `--cameras`, and what helm takes.
+[positional-arguments]
 cluster-install *args: build
-    CARGO_TARGET_DIR={{ target }} scripts/cluster/install {{ args }}
+    CARGO_TARGET_DIR={{ target }} scripts/cluster/install "$@"
 
 # `helm test` and the suite scripts/scaling on that cluster; results go into docs/results/. `--only NAME` for some.
+[positional-arguments]
 cluster-test *args:
-    scripts/cluster/test {{ args }}
+    scripts/cluster/test "$@"
 
 # Remove it again, with all data. `--keep-data` leaves the servers.
 cluster-uninstall *args:

@@ -45,6 +45,9 @@ pub enum BucketCommand {
 pub enum BrokerCommand {
     /// Set the policies: how long a queue may grow, how often a message is delivered. The user needs the tag "policymaker".
     Setup {
+        /// The most that a queue holds before it refuses.
+        #[arg(long, value_name = "BYTES", default_value_t = QUEUE_BYTES, value_parser = clap::value_parser!(u64).range(1 << 20..))]
+        queue_bytes: u64,
         /// Where RabbitMQ is.
         #[command(flatten)]
         servers: Told<Servers>,
@@ -132,9 +135,9 @@ pub async fn bucket(BucketCommand::Setup { keep, notify, servers }: BucketComman
 }
 
 /// Sets the broker up.
-pub async fn broker(BrokerCommand::Setup { servers }: BrokerCommand) -> anyhow::Result<()> {
+pub async fn broker(BrokerCommand::Setup { queue_bytes, servers }: BrokerCommand) -> anyhow::Result<()> {
     let servers = checked(servers, |servers, mistakes| servers.rabbitmq.mistakes(mistakes))?;
-    for policy in rabbitmq::set_policies(&servers.rabbitmq.options(), QUEUE_BYTES).await? {
+    for policy in rabbitmq::set_policies(&servers.rabbitmq.options(), queue_bytes).await? {
         println!("policy {policy} is set");
     }
     Ok(())

@@ -43,6 +43,7 @@ pub struct ExplainArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ScaledFunction {
     /// What looks at segments.
+    #[value(alias = "detection")]
     Detect,
     /// What merges outcomes.
     Merge,
@@ -139,7 +140,7 @@ impl Cluster {
     async fn partitions(&self) -> anyhow::Result<Value> {
         let balancer = format!("deploy/{}", name(&self.deployment("balancer").await?));
         let tool = ["detektor", "partitions", "--json", "--config", "/etc/detektor/detektor.toml"];
-        let output = self.kubectl(&[&["exec", &balancer, "--"], &tool[..]].concat()).await?;
+        let output = self.kubectl(&[&["exec", &balancer, "--container", "balancer", "--"], &tool[..]].concat()).await?;
         let said = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(output.status.success(), "{}", last_line(&said));
         serde_json::from_slice(&output.stdout).context("what `detektor partitions` printed")

@@ -21,6 +21,7 @@ spec:
     - name: broker
       {{- $args = list "broker" "setup" "--config" "/etc/detektor/detektor.toml" }}
       {{- if $broker.user }}{{ $args = concat $args (list "--rabbitmq-user" $broker.user "--rabbitmq-password-file" "/run/secrets/detektor/policymaker/password") }}{{ end }}
+      {{- if $broker.queueBytes }}{{ $args = concat $args (list "--queue-bytes" (printf "%d" (int64 $broker.queueBytes))) }}{{ end }}
       {{- if not $broker.enabled }}{{ $args = list "--version" }}{{ end }}
       {{- include "detektor.setupContainer" (dict "part" $part "args" $args "policymaker" (not (not $broker.user))) | nindent 6 }}
   containers:

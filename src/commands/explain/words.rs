@@ -131,7 +131,7 @@ fn of_keda(keda: &Keda, wanted: i64) -> Vec<String> {
         }
         Some(active) if active.is_false() && active.reason == "ScalerCooldown" => {
             told.push(format!(
-                "KEDA sees nothing waiting, and lets the last pod go {} s after the last segment.",
+                "KEDA sees nothing come, and lets the last pods go {} s after the last segment.",
                 keda.cooldown_s
             ));
         }
@@ -143,6 +143,8 @@ fn of_keda(keda: &Keda, wanted: i64) -> Vec<String> {
 fn of_hpa(hpa: &Hpa, facts: &Facts) -> Vec<String> {
     let (mut told, found) = (Vec::new(), |name: &str| hpa.conditions.get(name));
     let wanted = facts.pods.wanted;
+    // What it says of fewer pods is older than what waits now.
+    let grows = facts.asked.is_some_and(|asked| asked.min(facts.max.unwrap_or(i64::MAX)) > wanted);
     match found("ScalingActive").filter(|active| active.is_false()) {
         Some(active) if active.reason == "ScalingDisabled" => {
             if wanted == 0 {
@@ -161,12 +163,13 @@ fn of_hpa(hpa: &Hpa, facts: &Facts) -> Vec<String> {
     if let Some(able) = found("AbleToScale") {
         if able.is_false() {
             told.push(format!("The HPA cannot scale{}.", because(able)));
-        } else if able.reason == "ScaleDownStabilized" {
+        } else if able.reason == "ScaleDownStabilized" && !grows {
             told.push(format!("The HPA holds it: within the last {} s it was asked for more than now.", hpa.window_s));
         }
     }
     match found("ScalingLimited").filter(|limited| limited.is_true()).map(|limited| limited.reason.as_str()) {
         Some("TooManyReplicas") => told.push("It is at its maximum, and more would be wanted.".to_owned()),
+        Some("TooFewReplicas" | "ScaleDownLimit") if grows => {}
         Some("TooFewReplicas") => told.push("It is at its minimum, and fewer would do.".to_owned()),
         Some("ScaleDownLimit") => told.push("It shrinks, no faster than its policy allows.".to_owned()),
         Some("ScaleUpLimit") => told.push("It grows, no faster than its policy allows.".to_owned()),
@@ -213,6 +216,7 @@ fn changes(facts: &Facts) -> Vec<String> {
     if !broken && !blind && !fallback {
         told.extend(more(facts));
         told.extend(fewer(facts));
+        told.extend(none(facts));
     }
     if told.is_empty() {
         told.push("How much waits; see above why that cannot be told.".to_owned());
@@ -258,14 +262,9 @@ fn fewer(facts: &Facts) -> Option<String> {
     if wanted == 0 {
         return None;
     }
-    let (keda, hpa) = (facts.keda.as_ref(), facts.hpa.as_ref()?);
+    let hpa = facts.hpa.as_ref()?;
     if wanted <= min.max(1) {
-        return match (min, keda) {
-            (0, Some(keda)) => {
-                Some(format!("{} s without anything in the queues, and the last pod goes.", keda.cooldown_s))
-            }
-            _ => Some(format!("It does not shrink: {min} is the minimum.")),
-        };
+        return (min > 0).then(|| format!("It does not shrink: {min} is the minimum."));
     }
     let (depth, target, asked) = (facts.depth?.total(), facts.target?, facts.asked?);
     let speed = match hpa.down_percent {
@@ -291,6 +290,12 @@ fn fewer(facts: &Facts) -> Option<String> {
     // The most that asks for one less, outside the tolerance.
     let edge = (target * (wanted - 1) as f64).min(target * wanted as f64 * (1.0 - TOLERANCE));
     Some(format!("{} or fewer in the queues for {} s, and it shrinks{speed}.", edge as u64, hpa.window_s))
+}
+
+/// What would leave none.
+fn none(facts: &Facts) -> Option<String> {
+    let keda = facts.keda.as_ref().filter(|_| facts.min == Some(0) && facts.pods.wanted > 0)?;
+    Some(format!("{} s without any segment, and the last pods go, all at once.", keda.cooldown_s))
 }
 
 /// What a condition says of itself.
