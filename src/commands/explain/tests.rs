@@ -182,6 +182,17 @@ fn at_the_minimum() {
 }
 
 #[test]
+fn what_the_hpa_said_of_fewer_pods_is_older_than_a_load_that_has_just_come() {
+    let mut looked = Looked { partitions: Ok(partitions([(40, 3), (0, 0)])), pods: pods(3, &[]), ..steady() };
+    replicas(&mut looked, 3);
+    set(&mut looked.hpa, condition("AbleToScale", "True", "ScaleDownStabilized", "recent recommendations were higher"));
+    set(&mut looked.hpa, condition("ScalingLimited", "True", "TooFewReplicas", "fewer than the minimum"));
+    let said = said(&looked);
+    assert!(!said.contains("fewer would do") && !said.contains("asked for more than now"), "{said}");
+    assert!(said.contains("it asks for 31 pods by then"), "{said}");
+}
+
+#[test]
 fn at_zero() {
     let mut looked = Looked { partitions: Ok(partitions([(0, 0), (0, 0)])), pods: pods(0, &[]), ..steady() };
     replicas(&mut looked, 0);
