@@ -43,11 +43,15 @@ pub async fn replay(args: ReplayArgs) -> anyhow::Result<()> {
 async fn list(place: Place, which: &Which) -> anyhow::Result<()> {
     let (store, bucket) = place.store_and_bucket().await?;
     let quarantine = Quarantine::new(store, bucket);
+    let (segments, messages) = (quarantine.segments(which).await?, quarantine.messages(which).await?);
+    if segments.is_empty() && messages.is_empty() {
+        eprintln!("detektor: nothing has failed for good");
+    }
     let mut out = std::io::stdout().lock();
-    for FailedSegment { id, span, attempts, error, .. } in quarantine.segments(which).await? {
+    for FailedSegment { id, span, attempts, error, .. } in segments {
         writeln!(out, "{id}  {} frames, tried {attempts} times: {error}", span.frames)?;
     }
-    for (key, kept) in quarantine.messages(which).await? {
+    for (key, kept) in messages {
         match kept {
             Kept::Readable(_, id, _) => writeln!(out, "{id}  could not be read when it came, and can now: {key}")?,
             Kept::Unreadable(reason) => writeln!(out, "{key}  cannot be read: {reason}")?,
