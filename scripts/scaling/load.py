@@ -25,6 +25,8 @@ ENDED = ("ended", "failed", "stopped")
 SETTLED = 3
 # How long what is on its way for removed cameras is waited for.
 SETTLED_S = 300
+# How long a database that is away is waited for before cameras stay behind.
+CLEAN_S = 180
 
 
 class Load:
@@ -40,12 +42,18 @@ class Load:
         return self
 
     def __exit__(self, kind, *_):
-        try:
-            self.clean()
-        except Exception as error:
-            say(f"cameras {self.prefix}* are still wanted: {error}")
-            if kind is None:
-                raise
+        begun = time.monotonic()
+        while True:
+            try:
+                return self.clean()
+            except Exception as error:
+                if isinstance(error, (Refused, OSError)) and time.monotonic() - begun < CLEAN_S:
+                    time.sleep(2)
+                    continue
+                say(f"cameras {self.prefix}* are still wanted: {error}")
+                if kind is None:
+                    raise
+                return None
 
     def names(self, count, what):
         names = [f"{self.prefix}{what}-{self.count + number:04}" for number in range(count)]
