@@ -74,6 +74,9 @@ def draw(taken, marks, title, out):
         for mark in marks:
             plot.axvline(mark["at_s"], color="black", linewidth=0.7, alpha=0.5)
     for mark in marks:
+        if mark["at_s"] == 0:
+            # What is waited for first; the next one is close by.
+            continue
         depth.annotate(mark["mark"], (mark["at_s"], 1), xycoords=("data", "axes fraction"), rotation=20, fontsize=8, va="bottom")
     figure.suptitle(title)
     figure.savefig(out, dpi=110)
