@@ -65,8 +65,8 @@ struct Held {
     channel: Channel,
     /// None if no subscription brought it.
     unsettled: Option<Unsettled>,
-    permit: OwnedSemaphorePermit,
-    taken: Taken,
+    _permit: OwnedSemaphorePermit,
+    _taken: Taken,
 }
 
 impl Held {
@@ -85,8 +85,8 @@ impl Held {
             acker: delivery.acker,
             channel: channel.clone(),
             unsettled,
-            permit,
-            taken,
+            _permit: permit,
+            _taken: taken,
         }
     }
 }
@@ -133,18 +133,6 @@ impl Shared {
     }
 }
 
-/// Whether the broker is told. With its channel gone it has taken the message back; what goes out just as the connection breaks may
-/// never be told of.
-async fn settle(acker: &Acker, how: Settle) -> bool {
-    let settle = async {
-        match how {
-            Settle::Ack => acker.ack(BasicAckOptions::default()).await,
-            Settle::Requeue => acker.reject(BasicRejectOptions { requeue: true }).await,
-        }
-    };
-    within("settling", settle).await.is_ok_and(|settled| settled)
-}
-
 /// Whether the channel is there or not, the broker delivers it again.
 async fn give_back(acker: &Acker) {
     _ = within("giving a message back", acker.reject(BasicRejectOptions { requeue: true })).await;
@@ -172,13 +160,22 @@ impl Consumer for RabbitConsumer {
     }
 
     async fn settle(&self, tag: Tag, how: Settle) -> Result<(), QueueError> {
-        let Held { acker, unsettled, taken, permit, .. } = self.take(tag)?;
-        let settled = match unsettled {
-            Some(unsettled) => unsettled.settle(acker, how, taken).await,
-            None => settle(&acker, how).await,
+        let held = self.take(tag)?;
+        let _may_settle = match &held.unsettled {
+            Some(unsettled) => Some(unsettled.may_be_settled().await),
+            None => None,
         };
-        drop(permit);
-        if settled { Ok(()) } else { Err(QueueError::NotHeld(tag)) }
+        let settle = async {
+            match how {
+                Settle::Ack => held.acker.ack(BasicAckOptions::default()).await,
+                Settle::Requeue => held.acker.reject(BasicRejectOptions { requeue: true }).await,
+            }
+        };
+        // With its channel gone the broker has taken the message back. An ack that goes out just as the connection breaks may
+        // never be told of.
+        let settled = within("settling", settle).await;
+        drop(held);
+        if settled.is_ok_and(|settled| settled) { Ok(()) } else { Err(QueueError::NotHeld(tag)) }
     }
 
     async fn turn_to(&self, queues: &[Queue], retired: &[Queue]) -> Result<(), QueueError> {

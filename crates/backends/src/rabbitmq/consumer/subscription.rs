@@ -3,7 +3,7 @@
 //! A quorum queue takes back what is on its way to a subscription that is cancelled, and counts it as delivered though nobody has
 //! seen it (`rabbit_fifo_client`, `handle_delivery` for a consumer that is gone). Nothing is on its way to a subscription whose whole
 //! prefetch is held here, as long as nothing of it is settled: so it is filled up before it is cancelled, and what is finished
-//! meanwhile is settled right after, without keeping whoever has finished it. A subscription that nothing comes for is cancelled all the same, and one to a queue that is
+//! meanwhile is settled right after. A subscription that nothing comes for is cancelled all the same, and one to a queue that is
 //! no longer taken from is cancelled at once. What comes for it in just that moment, the milliseconds that the queue's members take
 //! to agree on it, is then delivered again.
 
@@ -15,15 +15,15 @@ use futures::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
-use lapin::{Acker, Channel, Consumer};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use lapin::{Channel, Consumer};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedSemaphorePermit, RwLock, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::sources::{GONE_FOR, Home, Taken};
-use super::{AGAIN_AFTER, Held, Shared, give_back, settle};
-use crate::queue::{QueueError, Settle};
+use super::{AGAIN_AFTER, Held, Shared, give_back};
+use crate::queue::QueueError;
 use crate::rabbitmq::broker::{is_not_found, within};
 use crate::rabbitmq::unavailable;
 
@@ -184,20 +184,10 @@ impl<'s> Subscription<'s> {
         }
     }
 
-    /// Cancels it once nothing can be on its way, and settles what was finished meanwhile.
+    /// Cancels it once nothing can be on its way.
     async fn end(&mut self) -> Result<(), QueueError> {
         let share = Arc::clone(&self.share);
-        share.settle_later().await;
-        let cancelled = self.cancel_when_full().await;
-        for late in share.settle_at_once() {
-            // With its channel gone the broker has taken it back.
-            _ = settle(&late.acker, late.how).await;
-        }
-        cancelled
-    }
-
-    async fn cancel_when_full(&mut self) -> Result<(), QueueError> {
-        let share = Arc::clone(&self.share);
+        let _nothing_is_settled = share.settling.write().await;
         let (prefetch, close) = (u32::from(self.home.prefetch), &self.shared.close);
         // From a queue that the consumer has turned away from nothing new is to come.
         let goes_on = self.shared.sources.borrow().takes_from(self.home.queue);
@@ -243,126 +233,36 @@ impl<'s> Subscription<'s> {
 
 /// What a subscription has brought and the broker has not heard of again.
 #[derive(Default)]
-struct Share(watch::Sender<Counts>);
-
-#[derive(Default)]
-struct Counts {
-    unsettled: u32,
-    /// Of these, what is being settled.
-    settling: u32,
-    /// What is finished while the subscription ends; none while it goes on.
-    late: Option<Vec<Late>>,
-}
-
-/// Finished, but settled only once its subscription has ended.
-struct Late {
-    acker: Acker,
-    how: Settle,
-    _taken: Taken,
+struct Share {
+    unsettled: watch::Sender<u32>,
+    /// Held to read while something is settled; to write while nothing may be.
+    settling: Arc<RwLock<()>>,
 }
 
 impl Share {
     async fn is_full(&self, prefetch: u32) {
-        self.wait_for(|counts| counts.unsettled >= prefetch).await;
-    }
-
-    /// From now on nothing is settled; returns once nothing is being settled any more.
-    async fn settle_later(&self) {
-        self.0.send_modify(|counts| counts.late = Some(Vec::new()));
-        self.wait_for(|counts| counts.settling == 0).await;
-    }
-
-    /// From now on everything is settled at once, again. Answers what was to be settled meanwhile.
-    fn settle_at_once(&self) -> Vec<Late> {
-        let mut late = Vec::new();
-        self.0.send_modify(|counts| late = counts.late.take().unwrap_or_default());
-        late
-    }
-
-    async fn wait_for(&self, met: impl FnMut(&Counts) -> bool) {
         // The sender is ours: it cannot be gone.
-        _ = self.0.subscribe().wait_for(met).await;
+        _ = self.unsettled.subscribe().wait_for(|unsettled| *unsettled >= prefetch).await;
     }
 }
 
 /// Counts a delivery in its subscription's share as long as it lives.
-pub(super) struct Unsettled {
-    share: Arc<Share>,
-    settling: bool,
-    /// Counted on by what is settled late.
-    left: bool,
-}
+pub(super) struct Unsettled(Arc<Share>);
 
 impl Unsettled {
     fn of(share: &Arc<Share>) -> Self {
-        share.0.send_modify(|counts| counts.unsettled += 1);
-        Self { share: Arc::clone(share), settling: false, left: false }
+        share.unsettled.send_modify(|count| *count += 1);
+        Self(Arc::clone(share))
     }
 
-    /// Settles a message. While its subscription ends that is left to the subscription, and nobody has to wait for it: whether the
-    /// broker hears of it is then as uncertain as with an ack that goes out just as the connection breaks.
-    pub(super) async fn settle(mut self, acker: Acker, how: Settle, taken: Taken) -> bool {
-        let mut message = Some(Late { acker, how, _taken: taken });
-        self.share.0.send_modify(|counts| match &mut counts.late {
-            Some(late) => late.extend(message.take()),
-            None => counts.settling += 1,
-        });
-        match message {
-            Some(message) => {
-                self.settling = true;
-                settle(&message.acker, how).await
-            }
-            None => {
-                self.left = true;
-                true
-            }
-        }
+    /// Waits as long as its subscription ends. It may be settled while the answer is held, and is to be dropped before that.
+    pub(super) async fn may_be_settled(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.0.settling).read_owned().await
     }
 }
 
 impl Drop for Unsettled {
     fn drop(&mut self) {
-        if self.left {
-            return;
-        }
-        self.share.0.send_modify(|counts| {
-            counts.unsettled -= 1;
-            counts.settling -= u32::from(self.settling);
-        });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::FutureExt;
-
-    use super::*;
-
-    fn acker() -> Acker {
-        Delivery::mock(1, "".into(), "".into(), false, Vec::new()).acker
-    }
-
-    #[tokio::test]
-    async fn what_is_finished_while_a_subscription_ends_keeps_nobody_and_is_settled_after_it() {
-        let share = Arc::default();
-        let (first, second) = (Unsettled::of(&share), Unsettled::of(&share));
-        share.settle_later().await;
-        let settled = first.settle(acker(), Settle::Ack, Taken::none()).now_or_never();
-        assert_eq!(settled, Some(true), "nobody has to wait for the end");
-        assert!(share.is_full(2).now_or_never().is_some(), "the broker has not heard of it: no more can come");
-        assert_eq!(share.settle_at_once().len(), 1);
-        drop(second);
-        assert!(share.is_full(2).now_or_never().is_none());
-    }
-
-    #[tokio::test]
-    async fn a_subscription_ends_only_once_nothing_is_being_settled() {
-        let share = Arc::default();
-        let mut one = Unsettled::of(&share);
-        one.settling = true;
-        share.0.send_modify(|counts| counts.settling += 1);
-        assert!(share.settle_later().now_or_never().is_none());
-        drop(one);
-        assert!(share.settle_later().now_or_never().is_some());
+        self.0.unsettled.send_modify(|count| *count -= 1);
     }
 }
