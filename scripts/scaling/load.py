@@ -149,8 +149,9 @@ class Load:
             if now != before:
                 before, moved, still = now, time.monotonic(), 0
                 continue
-            still = still + 1 if len(cameras) == len(names) and settled(cameras) else 0
-            if still >= SETTLED or (len(cameras) == len(names) and ended(cameras) and time.monotonic() - moved > idle_s):
+            over = len(cameras) == len(names) and ended(cameras)
+            still = still + 1 if over and settled(cameras) else 0
+            if still >= SETTLED or (over and time.monotonic() - moved > idle_s):
                 return cameras
             if time.monotonic() - begun > patience_s:
                 raise NotInTime(
