@@ -132,14 +132,14 @@ impl Recorder {
             Slice::Segment(cut) => {
                 self.segments += 1;
                 self.observe(&cut, form);
-                let span = self.span(cut.frames, cut.start, cut.end, form);
+                let span = self.span(cut.frames, cut.start, cut.newest, cut.end, form);
                 let seam = self.seam(&span);
                 let predicted = cut.units.iter().filter(|unit| unit.counted && unit.facts.entry == Entry::None);
                 let quiet = self.level.judge(predicted.map(|unit| unit.facts.bytes));
                 self.next(|this| Record { quiet, ..this.segment(cut, span, seam, form.time_scale) })
             }
             Slice::Undecodable { frames, start, end, before_key } => {
-                let span = self.span(frames, start, end, form);
+                let span = self.span(frames, start, start, end, form);
                 let seam = self.seam(&span);
                 let reason = if before_key { Failed::BeforeKeyFrame } else { Failed::Decode };
                 self.next(|this| this.marker(Marker::Undecodable { span, seam, reason }))
@@ -212,17 +212,20 @@ impl Recorder {
         }
     }
 
-    fn span(&mut self, frames: u32, start: i64, end: i64, form: Form) -> Span {
-        self.origin.get_or_insert((start, form));
+    fn span(&mut self, frames: u32, first: i64, newest: i64, end: i64, form: Form) -> Span {
+        self.origin.get_or_insert((first, form));
         // Spans never overlap, whatever timestamps and clocks do, and what goes on leaves no gap.
-        let goes_on = self.reached == Some((start, form));
+        let goes_on = self.reached == Some((first, form));
         self.reached = Some((end, form));
         let start = match self.until {
-            None => self.time(start, form),
+            None => self.time(first, form),
             Some(until) if goes_on => until,
-            Some(until) => until.max(self.time(start, form)),
+            Some(until) => until.max(self.time(first, form)),
         };
-        let end = self.time(end, form).max(start.plus(1));
+        // Frames are as far from the start as they are on their own timeline; the clock may have moved back meanwhile by more
+        // than the last of them lasts.
+        let last_frame = start.plus(us(newest.saturating_sub(first), form.time_scale));
+        let end = self.time(end, form).max(last_frame.plus(1));
         self.until = Some(end);
         let first_frame = self.frames;
         self.frames += u64::from(frames);

@@ -97,7 +97,7 @@ pub struct Cut<T> {
     /// How many units are counted.
     pub frames: u32,
     /// The largest presentation time of a counted unit.
-    pub(super) newest: i64,
+    pub newest: i64,
     /// How long the last frame before the end is.
     pub(super) last_frame: i64,
 }

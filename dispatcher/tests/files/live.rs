@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use detektor_contract::{Clock, Epoch, GapCause, Marker, OutcomeBody, Seam, SegmentJob, TimeUs, wire};
+use detektor_contract::{Clock, Epoch, GapCause, Marker, OutcomeBody, Payload, Seam, SegmentJob, TimeUs, wire};
 use detektor_dispatcher::Cutting;
 use detektor_dispatcher::ingest::{Ingest, Ingested};
 use detektor_dispatcher::record::{Record, Recorder};
 use detektor_dispatcher::source::{self, AccessUnit, Arrival, Item, OpenOptions, StreamInfo};
+use detektor_media::segment;
 
 use crate::common::encoded;
 use crate::encoders::{Shown, orders, show_segment};
@@ -137,6 +138,29 @@ async fn what_is_lost_on_the_way_is_a_gap_and_the_rest_is_decoded() {
     assert_contiguous(&steps);
     assert_eq!(gaps(&steps), [(110 * FRAME_US, 112 * FRAME_US, GapCause::PacketLoss)]);
     assert_eq!(frames, 298);
+}
+
+#[tokio::test]
+async fn a_clock_that_follows_early_frames_leaves_every_frame_inside_its_span() {
+    let (steps, _) = watch(|_, n, unit| {
+        if n % 25 == 24 {
+            unit.pts = unit.pts.map(|pts| pts + 90 * 35);
+        }
+        let early = n as i64 * FRAME_US / 10;
+        unit.arrival = unit.arrival.map(|at| Arrival { unix_us: at.unix_us - early, ..at });
+        true
+    })
+    .await;
+    assert_contiguous(&steps);
+    assert!(steps.len() > 5);
+    for step in &steps {
+        let Step::Job(job) = step else { panic!("nothing was lost") };
+        let Payload::Inline { video, .. } = &job.payload else { panic!("it is small") };
+        let times = segment::read(video).unwrap().samples.into_iter().map(|sample| sample.pts);
+        let length = times.clone().max().unwrap() - times.min().unwrap();
+        let last = job.span.start.plus(length * 1_000_000 / i64::from(job.media.time_scale));
+        assert!(last < job.span.end, "{last:?} {:?}", job.span);
+    }
 }
 
 #[tokio::test]
