@@ -234,7 +234,8 @@ impl Camera {
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        retry(what, &Policy::default(), &self.stop, ask).await.map_err(|error| match error {
+        let what = format!("camera {}: {what}", self.config.id);
+        retry(&what, &Policy::default(), &self.stop, ask).await.map_err(|error| match error {
             RetryError::Cancelled => End::Stopped,
             RetryError::Failed(error) => End::Failed(chain(&error)),
         })
