@@ -9,6 +9,7 @@ use detektor_media::ParameterSets;
 use detektor_runtime::camera::Kind;
 
 mod libav;
+mod names;
 mod reorder;
 mod reports;
 mod rtsp;

@@ -18,6 +18,7 @@ use retina::codec::{CodecItem, FrameFormat, ParametersRef, VideoFrame};
 use tokio::time::timeout;
 use url::Url;
 
+use super::names;
 use super::reports::SenderClock;
 use super::{AccessUnit, Arrival, Item, OpenOptions, Opened, Source, SourceError, SourceUrl, StreamInfo, unauthorized};
 
@@ -48,7 +49,8 @@ pub(super) async fn open(url: &SourceUrl, options: OpenOptions) -> Result<Opened
 
 impl RtspSource {
     async fn connect(url: &SourceUrl, timeout: Duration) -> Result<Self, SourceError> {
-        let (address, credentials) = address(url)?;
+        let (mut address, credentials) = address(url)?;
+        names::resolve(&mut address).await;
         let anonymous = credentials.is_none();
         let refused = |error| refused(url, &error, anonymous);
         // The connection's end is the session's end; a request of its own would outlive us.
