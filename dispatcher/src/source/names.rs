@@ -12,21 +12,23 @@ use hickory_resolver::config::{LookupIpStrategy, ResolverOpts};
 use tokio::time::timeout;
 use url::{Host, Url};
 
-/// So long names are looked for here; then the system may try.
-const LOOKUP: Duration = Duration::from_secs(5);
 /// A question is put three times within a round, a third of a second or more apart.
 const ROUND: Duration = Duration::from_secs(1);
 const ROUNDS: usize = 4;
 
 /// Puts the address in place of the name, if there is just one. A name that DNS does not know (the system may know others) and one
-/// with several addresses (the system tries each) stays.
-pub(super) async fn resolve(url: &mut Url) {
+/// with several addresses (the system tries each) stays, and so does one that nobody has answered for within `patience`.
+pub(super) async fn resolve(url: &mut Url, patience: Duration) {
     let Some(Host::Domain(name)) = url.host() else { return };
+    // With schemes such as RTSP's an IPv4 address counts as a name.
+    if name.parse::<IpAddr>().is_ok() {
+        return;
+    }
     // Built anew each time: the system's configuration may have changed.
     let Ok(mut builder) = TokioResolver::builder_tokio() else { return };
     patient(builder.options_mut());
     let Ok(resolver) = builder.build() else { return };
-    if let Some(address) = only_address(&resolver, name).await {
+    if let Some(address) = only_address(&resolver, name, patience).await {
         // It has a host, so it can have this one.
         _ = url.set_ip_host(address);
     }
@@ -37,8 +39,8 @@ fn patient(options: &mut ResolverOpts) {
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
 }
 
-async fn only_address(resolver: &TokioResolver, name: &str) -> Option<IpAddr> {
-    let found = timeout(LOOKUP, resolver.lookup_ip(name)).await.ok()?.ok()?;
+async fn only_address(resolver: &TokioResolver, name: &str, patience: Duration) -> Option<IpAddr> {
+    let found = timeout(patience, resolver.lookup_ip(name)).await.ok()?.ok()?;
     let mut addresses = found.iter();
     addresses.next().filter(|_| addresses.next().is_none())
 }
@@ -54,6 +56,8 @@ mod tests {
     use tokio::net::UdpSocket;
 
     use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
 
     /// Answers 192.0.2.7 to questions for an IPv4 address, and nothing to the first sockets that ask.
     async fn answer(server: UdpSocket, deaf_to: usize) {
@@ -92,20 +96,20 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_is_not_answered_by_one_socket_asks_by_another() {
-        let found = only_address(&resolver(4).await, "camera.example.").await;
+        let found = only_address(&resolver(4).await, "camera.example.", PATIENCE).await;
         assert_eq!(found, Some(IpAddr::from([192, 0, 2, 7])));
     }
 
     #[tokio::test]
     async fn a_name_that_nobody_answers_for_stays() {
-        assert_eq!(only_address(&resolver(usize::MAX).await, "camera.example.").await, None);
+        assert_eq!(only_address(&resolver(usize::MAX).await, "camera.example.", PATIENCE).await, None);
     }
 
     #[tokio::test]
     async fn an_address_stays() {
         for address in ["rtsp://192.0.2.9:8554/a", "rtsp://[2001:db8::1]/a"] {
             let mut url = Url::parse(address).unwrap();
-            resolve(&mut url).await;
+            resolve(&mut url, PATIENCE).await;
             assert_eq!(url.as_str(), address);
         }
     }

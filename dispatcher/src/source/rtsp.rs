@@ -50,7 +50,8 @@ pub(super) async fn open(url: &SourceUrl, options: OpenOptions) -> Result<Opened
 impl RtspSource {
     async fn connect(url: &SourceUrl, timeout: Duration) -> Result<Self, SourceError> {
         let (mut address, credentials) = address(url)?;
-        names::resolve(&mut address).await;
+        // Half of the time stays for the system's own way.
+        names::resolve(&mut address, timeout / 2).await;
         let anonymous = credentials.is_none();
         let refused = |error| refused(url, &error, anonymous);
         // The connection's end is the session's end; a request of its own would outlive us.
