@@ -248,12 +248,19 @@ pub async fn partitions(args: PartitionsArgs) -> anyhow::Result<()> {
     let coordination = database(&servers).await?.coordination();
     if let Some(number) = args.number {
         coordination.set_partitions(number).await?;
+        if !args.json {
+            writeln!(
+                std::io::stdout(),
+                "{number} partitions of each kind are wanted: the balancer sees to it. So far there are"
+            )?;
+        }
     }
     let placement = coordination.placement().await?;
     let queues = RabbitMq::new(servers.rabbitmq.options())?;
+    let flows = queues.flows().await.context("RabbitMQ")?;
     let mut shown = Vec::new();
     for (queue, standing) in queues.partitions().await.context("RabbitMQ")?.0 {
-        let Flow { depth, in_per_s, out_per_s } = queues.flow(queue).await.context("RabbitMQ")?;
+        let Flow { depth, in_per_s, out_per_s } = flows.get(&queue).copied().unwrap_or_default();
         let here = |partition| placement.cameras.iter().filter(|row| row.partition == partition).count();
         shown.push(QueueShown {
             queue: queue.to_string(),
@@ -283,6 +290,8 @@ pub async fn partitions(args: PartitionsArgs) -> anyhow::Result<()> {
         )?;
     }
     match placement.partitions {
+        // Said before.
+        _ if args.number.is_some() => {}
         0 => writeln!(out, "the first balancer says how many partitions there are to be")?,
         wanted => writeln!(out, "{wanted} partitions of each kind are wanted")?,
     }

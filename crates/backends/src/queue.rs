@@ -191,8 +191,8 @@ pub trait Consumer: Send + Sync + 'static {
     /// here is still to be received; what is held can be settled.
     async fn turn_to(&self, queues: &[Queue], retired: &[Queue]) -> Result<(), QueueError>;
 
-    /// Takes no more. What was on its way here is still to be received, so that nothing need be delivered again; what is held
-    /// can be settled.
+    /// Begins to take no more: nothing that is settled from here on makes room for another one. What is on its way here is still to
+    /// be received until that says [`QueueError::Closed`], so that nothing need be delivered again; what is held can be settled.
     async fn cancel(&self) -> Result<(), QueueError>;
 
     /// Gives back everything unsettled and ends.

@@ -91,12 +91,12 @@ impl RabbitMq {
         Ok(Self { publisher: Publisher::new(Arc::clone(&link)), link, management, looks: Mutex::default() })
     }
 
-    /// What a queue holds and how fast messages come and go, as it was measured last; nothing if it is not there.
+    /// What every queue there is holds and how fast messages come and go, as it was measured last.
     ///
     /// # Errors
     /// Where the management API is away, or refuses.
-    pub async fn flow(&self, queue: Queue) -> Result<Flow, QueueError> {
-        self.management.flow(queue).await
+    pub async fn flows(&self) -> Result<BTreeMap<Queue, Flow>, QueueError> {
+        self.management.flows().await
     }
 
     async fn looking(&self) -> Result<Channel, QueueError> {

@@ -162,16 +162,18 @@ impl<H: Handler> Host<H> {
 
         let deadline = Instant::now() + config.drain_deadline;
         let drained = tokio::time::timeout_at(deadline, async {
+            let rest = async {
+                loop {
+                    while let Some(batch) = intake.take() {
+                        self.spawn(&mut running, permit(&permits).await, batch, &consumer);
+                    }
+                    if !intake.receive_rest().await {
+                        break;
+                    }
+                }
+            };
             // On an error the deliveries that nobody received go back with the close.
-            let cancelled = consumer.cancel().await;
-            loop {
-                while let Some(batch) = intake.take() {
-                    self.spawn(&mut running, permit(&permits).await, batch, &consumer);
-                }
-                if !intake.receive_rest().await {
-                    break;
-                }
-            }
+            let (cancelled, ()) = tokio::join!(consumer.cancel(), rest);
             while let Some(ended) = running.join_next().await {
                 note(name, ended);
             }

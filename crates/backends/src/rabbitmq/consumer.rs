@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::looks::Looks;
 use self::sources::{Sources, Taken};
-use self::subscription::Unsettled;
+use self::subscription::{Unsettled, to_settle_now};
 use super::broker::within;
 use super::link::Link;
 use super::message;
@@ -41,7 +41,7 @@ pub(super) struct RabbitConsumer {
     held: Mutex<HashMap<Tag, Held>>,
     next_tag: AtomicU64,
     tasks: tokio::sync::Mutex<JoinSet<()>>,
-    /// Ends once nothing more is delivered.
+    /// Ends once nothing that is settled makes room for more.
     subscribed: tokio::sync::Mutex<mpsc::Receiver<()>>,
 }
 
@@ -65,7 +65,8 @@ struct Held {
     channel: Channel,
     /// None if no subscription brought it.
     unsettled: Option<Unsettled>,
-    _permit: OwnedSemaphorePermit,
+    /// None once another one works with it.
+    permit: Option<OwnedSemaphorePermit>,
     _taken: Taken,
 }
 
@@ -85,9 +86,21 @@ impl Held {
             acker: delivery.acker,
             channel: channel.clone(),
             unsettled,
-            _permit: permit,
+            permit: Some(permit),
             _taken: taken,
         }
+    }
+
+    /// Whether the broker is told. With its channel gone it has taken the message back. What goes out just as the connection breaks
+    /// may never be told of.
+    async fn settle(self, how: Settle) -> bool {
+        let settle = async {
+            match how {
+                Settle::Ack => self.acker.ack(BasicAckOptions::default()).await,
+                Settle::Requeue => self.acker.reject(BasicRejectOptions { requeue: true }).await,
+            }
+        };
+        within("settling", settle).await.is_ok_and(|settled| settled)
     }
 }
 
@@ -160,22 +173,8 @@ impl Consumer for RabbitConsumer {
     }
 
     async fn settle(&self, tag: Tag, how: Settle) -> Result<(), QueueError> {
-        let held = self.take(tag)?;
-        let _may_settle = match &held.unsettled {
-            Some(unsettled) => Some(unsettled.may_be_settled().await),
-            None => None,
-        };
-        let settle = async {
-            match how {
-                Settle::Ack => held.acker.ack(BasicAckOptions::default()).await,
-                Settle::Requeue => held.acker.reject(BasicRejectOptions { requeue: true }).await,
-            }
-        };
-        // With its channel gone the broker has taken the message back. An ack that goes out just as the connection breaks may
-        // never be told of.
-        let settled = within("settling", settle).await;
-        drop(held);
-        if settled.is_ok_and(|settled| settled) { Ok(()) } else { Err(QueueError::NotHeld(tag)) }
+        let Some(held) = to_settle_now(self.take(tag)?, how) else { return Ok(()) };
+        if held.settle(how).await { Ok(()) } else { Err(QueueError::NotHeld(tag)) }
     }
 
     async fn turn_to(&self, queues: &[Queue], retired: &[Queue]) -> Result<(), QueueError> {

@@ -21,7 +21,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 const TRIES: u32 = 3;
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Rates as means over the last minute: those of the last five seconds are 0 where work is slow.
-const RATES: &str = "?msg_rates_age=60&msg_rates_incr=5";
+const FLOWS: &str =
+    "?columns=name,messages_ready,messages_unacknowledged,message_stats&msg_rates_age=60&msg_rates_incr=5";
 /// No more than that of each queue.
 const DEPTHS: &str = "?columns=name,messages_ready,messages_unacknowledged";
 
@@ -75,6 +76,11 @@ impl Measured {
     fn per_s(&self, rate: &Option<Rate>) -> Option<f64> {
         self.messages_ready.map(|_| rate.as_ref().map_or(0.0, |rate| rate.avg_rate.unwrap_or(rate.rate)))
     }
+
+    fn flow(&self) -> Flow {
+        let Rates { publish_details, ack_details } = &self.message_stats;
+        Flow { depth: self.depth(), in_per_s: self.per_s(publish_details), out_per_s: self.per_s(ack_details) }
+    }
 }
 
 /// A binding, of an exchange or of the default one.
@@ -110,32 +116,34 @@ impl Management {
     }
 
     pub(super) async fn depth(&self, queue: Queue) -> Result<Depth, QueueError> {
-        Ok(self.measured(queue, "").await?.map(|measured| measured.depth()).unwrap_or_default())
+        Ok(self.measured(queue).await?.map(|measured| measured.depth()).unwrap_or_default())
     }
 
     /// The same of every queue there is, in one answer.
     pub(super) async fn depths(&self) -> Result<BTreeMap<Queue, Depth>, QueueError> {
-        let url = format!("{}{DEPTHS}", self.queues_url);
-        let queues: Vec<Listed> = self.list("asking how much the queues hold", &url).await?;
-        // Others may have queues of their own there.
-        Ok(queues.into_iter().filter_map(|queue| Some((queue.name.parse().ok()?, queue.measured.depth()))).collect())
+        self.all("asking how much the queues hold", DEPTHS, Measured::depth).await
     }
 
-    /// The same of one, and how fast messages come and go.
-    pub(super) async fn flow(&self, queue: Queue) -> Result<Flow, QueueError> {
-        let Some(measured) = self.measured(queue, RATES).await? else { return Ok(Flow::default()) };
-        let Rates { publish_details, ack_details } = &measured.message_stats;
-        Ok(Flow {
-            depth: measured.depth(),
-            in_per_s: measured.per_s(publish_details),
-            out_per_s: measured.per_s(ack_details),
-        })
+    /// The same, and how fast messages come and go.
+    pub(super) async fn flows(&self) -> Result<BTreeMap<Queue, Flow>, QueueError> {
+        self.all("asking how fast the queues are", FLOWS, Measured::flow).await
+    }
+
+    async fn all<T>(
+        &self,
+        context: &str,
+        columns: &str,
+        what: impl Fn(&Measured) -> T,
+    ) -> Result<BTreeMap<Queue, T>, QueueError> {
+        let queues: Vec<Listed> = self.list(context, &format!("{}{columns}", self.queues_url)).await?;
+        // Others may have queues of their own there.
+        Ok(queues.iter().filter_map(|queue| Some((queue.name.parse().ok()?, what(&queue.measured)))).collect())
     }
 
     /// Whether a queue that is there is measured, and found to hold nothing.
     pub(super) async fn holds_nothing(&self, queue: Queue) -> Result<bool, QueueError> {
         let nothing = |found: Option<u64>| found == Some(0);
-        let measured = self.measured(queue, "").await?;
+        let measured = self.measured(queue).await?;
         Ok(measured.is_some_and(|found| nothing(found.messages_ready) && nothing(found.messages_unacknowledged)))
     }
 
@@ -150,10 +158,10 @@ impl Management {
         answer.error_for_status().map_err(failed)?.json().await.map_err(failed)
     }
 
-    /// What is measured of a queue; none if it is not there. `how`: which rates.
-    async fn measured(&self, queue: Queue, how: &str) -> Result<Option<Measured>, QueueError> {
+    /// What is measured of a queue; none if it is not there.
+    async fn measured(&self, queue: Queue) -> Result<Option<Measured>, QueueError> {
         let failed = |error: reqwest::Error| unavailable(format!("asking how much {queue} holds"), error.without_url());
-        let answer = self.get(&format!("{}/{queue}{how}", self.queues_url)).await?.map_err(failed)?;
+        let answer = self.get(&format!("{}/{queue}", self.queues_url)).await?.map_err(failed)?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }

@@ -8,6 +8,7 @@ use detektor_contract::names::Work;
 
 use super::*;
 use crate::conformance::Bench;
+use crate::queue::{Depth, Settle};
 
 mod outages;
 mod reaching;
@@ -91,7 +92,7 @@ async fn a_busy_consumer_still_empties_what_is_nobodys_home() {
             // Far longer than the permit is idle between two messages.
             tokio::time::sleep(std::time::Duration::from_millis(300)).await;
             left += usize::from(delivery.queue == old);
-            consumer.settle(delivery.tag, crate::queue::Settle::Ack).await.unwrap();
+            consumer.settle(delivery.tag, Settle::Ack).await.unwrap();
         }
     };
     let emptied = tokio::time::timeout(std::time::Duration::from_secs(15), emptied).await;
@@ -150,10 +151,79 @@ async fn consumers_that_come_and_go_have_nothing_delivered_again() {
                 let consumer = Arc::clone(&consumer);
                 going = Some(tokio::spawn(async move { consumer.cancel().await }));
             }
-            consumer.settle(delivery.tag, crate::queue::Settle::Ack).await.unwrap();
+            consumer.settle(delivery.tag, Settle::Ack).await.unwrap();
         }
         going.unwrap().await.unwrap().unwrap();
         consumer.close().await.unwrap();
     }
     assert_eq!(received, MESSAGES);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_is_there_until_all_that_it_holds_is_finished() {
+    let bench = OnRabbit::fresh().await;
+    let queue = Queue::Work(Work::Detect, 0);
+    let channel = bench.queues.link.channel().await.unwrap();
+    let message = |text: &str| Message { body: Bytes::from(text.to_owned()), ..Message::default() };
+    bench.queues.publish(queue, vec![message("first"), message("second"), message("third")]).await.unwrap();
+    let consumer = bench.queues.consume(&[queue], 2).await.unwrap();
+    let held = [consumer.receive().await.unwrap(), consumer.receive().await.unwrap()];
+    consumer.cancel().await.unwrap();
+    for (n, delivery) in held.iter().enumerate() {
+        let found = broker::look_at(&channel, queue).await.unwrap();
+        assert_eq!((found.consumers, found.ready), (1, 1), "with {n} finished");
+        consumer.settle(delivery.tag, Settle::Ack).await.unwrap();
+    }
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), consumer.receive()).await.unwrap();
+    assert!(matches!(ended, Err(QueueError::Closed)), "the third one is somebody else's");
+    let found = broker::look_at(&channel, queue).await.unwrap();
+    assert_eq!((found.consumers, found.ready), (0, 1));
+    consumer.close().await.unwrap();
+    let depth = async {
+        while bench.queues.depth(queue).await.unwrap() != (Depth { ready: 1, unacked: 0 }) {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(20), depth).await.is_ok(), "what is finished is acked");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_ends_though_what_it_holds_takes_long() {
+    let bench = OnRabbit::fresh().await;
+    let queue = Queue::Work(Work::Detect, 0);
+    let message = Message { body: Bytes::from("slow"), ..Message::default() };
+    bench.queues.publish(queue, vec![message]).await.unwrap();
+    let consumer = bench.queues.consume(&[queue], 1).await.unwrap();
+    let slow = consumer.receive().await.unwrap();
+    consumer.cancel().await.unwrap();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), consumer.receive()).await.unwrap();
+    assert!(matches!(ended, Err(QueueError::Closed)), "there was one");
+    consumer.settle(slow.tag, Settle::Ack).await.unwrap();
+    consumer.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_while_its_subscription_ends_has_the_permit_of_what_is_finished() {
+    let bench = OnRabbit::fresh().await;
+    let (queue, other) = (Queue::Work(Work::Detect, 0), Queue::Work(Work::Detect, 1));
+    let channel = bench.queues.link.channel().await.unwrap();
+    let messages = |count: usize| vec![Message { body: Bytes::from("any"), ..Message::default() }; count];
+    let consumer = bench.queues.consume(&[queue, other], 4).await.unwrap();
+    // One more than its share: one permit is left for two that come to the first queue.
+    bench.queues.publish(other, messages(3)).await.unwrap();
+    let mut held = Vec::new();
+    while held.len() < 3 {
+        held.push(consumer.receive().await.unwrap());
+    }
+    bench.queues.publish(queue, messages(2)).await.unwrap();
+    let first = consumer.receive().await.unwrap();
+    consumer.cancel().await.unwrap();
+    consumer.settle(first.tag, Settle::Ack).await.unwrap();
+    held.push(consumer.receive().await.unwrap());
+    assert_eq!((held[3].queue, held[3].attempt), (queue, 1));
+    assert_eq!(broker::look_at(&channel, queue).await.unwrap().consumers, 1, "it has not ended");
+    for delivery in held {
+        consumer.settle(delivery.tag, Settle::Ack).await.unwrap();
+    }
+    consumer.close().await.unwrap();
 }
