@@ -440,7 +440,7 @@ pub trait MergeTx: Send {
     async fn raise_floor(&mut self, camera: &CameraId, floor: &StoredFloor) -> Result<()>;
     /// Winning outcomes behind `after` (all, if none), in order, at most `limit`.
     async fn outcomes_after(&mut self, camera: &CameraId, after: Option<Position>, limit: u32) -> Result<Vec<Outcome>>;
-    /// The first winning outcome of an epoch before `epoch` that has frames at or behind the seam.
+    /// The first winning outcome of an epoch before `epoch` that has frames or tells of a gap at or behind the seam.
     async fn first_behind_seam(&mut self, camera: &CameraId, epoch: Epoch, seam: Seam) -> Result<Option<Position>>;
     /// The camera's seams, by epoch.
     async fn seams(&mut self, camera: &CameraId) -> Result<Vec<(Epoch, Seam)>>;

@@ -256,6 +256,12 @@ impl Outcome {
         }
     }
 
+    /// Whether a newer epoch's seam can leave less of it: it has frames, or tells of a gap.
+    pub fn is_cut_by_seams(&self) -> bool {
+        let gap = matches!(self.body, OutcomeBody::Marker(Marker::Gap { .. }));
+        gap || self.span().is_some_and(|span| span.frames > 0)
+    }
+
     /// The seam, where this is the first record of an epoch that has one.
     pub fn seam(&self) -> Option<Seam> {
         match &self.body {

@@ -280,6 +280,45 @@ fn a_gap_that_is_over_is_not_told_again_by_the_next_epoch() {
 }
 
 #[test]
+fn a_gap_ends_where_a_newer_epoch_has_the_camera() {
+    // A dispatcher that is cut off is back after a minute, and tells of it; another one has had the camera since three seconds after.
+    let mut footage = Footage::live();
+    footage.looks(2.0, |_| vec![]);
+    let from = footage.now;
+    let (at, back) = (from.plus(3_000_000), from.plus(60_000_000));
+    footage.gap(from, None).gap(from, Some(back));
+    // Cut off again, it is of no consequence.
+    footage.gap(back, None).gap(back, Some(back.plus(9_000_000))).end(EndReason::HandedOver);
+    footage.next_epoch(Some(Seam { at, key_frame: None }));
+    footage.now = at;
+    footage.looks(57.0, |t| vec![seen("person", 0.8, walker(t, 100.0, 100.0))]);
+    let projection = footage.project();
+    let gaps: Vec<_> = projection.gaps.values().map(|gap| (gap.from, gap.until)).collect();
+    assert_eq!(gaps, [(from, None), (from, Some(at))]);
+    assert_eq!(projection.fold.ledger().gaps, 1);
+    assert_eq!(projection.fold.merged_until().map(|(until, _)| until), Some(back));
+    assert_eq!(footage.events().len(), 1);
+}
+
+#[test]
+fn a_dispatcher_that_has_lost_its_camera_to_another_closes_no_event() {
+    let person = |t: f32| vec![seen("person", 0.8, walker(t, 100.0, 100.0))];
+    let mut footage = Footage::live();
+    footage.looks(2.0, person);
+    let at = footage.now;
+    // A second later the camera is away, for this one.
+    footage.looks(1.0, |t| person(t + 2.0));
+    let away = footage.now;
+    footage.gap(away, None).end(EndReason::HandedOver);
+    footage.next_epoch(Some(Seam { at, key_frame: None }));
+    footage.now = at;
+    footage.looks(2.0, |t| person(t + 2.0)).end(EndReason::Stopped);
+    let [event] = footage.events().try_into().unwrap();
+    assert_eq!((event.looks, event.state), (20, EventState::Closed(CloseReason::CameraStopped)));
+    assert!(footage.project().gaps.is_empty());
+}
+
+#[test]
 fn a_new_epoch_supersedes_the_old_one_frame_by_frame() {
     let person = |t: f32| vec![seen("person", 0.8, walker(t, 100.0, 100.0))];
     let mut footage = Footage::live();

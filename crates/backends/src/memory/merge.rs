@@ -124,10 +124,9 @@ impl MergeTx for Merge {
     async fn first_behind_seam(&mut self, camera: &CameraId, epoch: Epoch, seam: Seam) -> Result<Option<Position>> {
         let begin = Position { epoch, sequence: 0 };
         let behind = |outcome: &Outcome| {
-            outcome.span().is_some_and(|span| {
-                let opens = span.key_frame.is_some() && span.key_frame == seam.key_frame;
-                span.frames > 0 && (opens || span.end.max(span.start) > seam.at)
-            })
+            let key_frame = outcome.span().and_then(|span| span.key_frame);
+            let opens = key_frame.is_some() && key_frame == seam.key_frame;
+            outcome.is_cut_by_seams() && (opens || times(outcome).1 > seam.at)
         };
         let merged = self.of(camera);
         let found = merged.outcomes.range(..begin).find(|(_, outcome)| behind(outcome));

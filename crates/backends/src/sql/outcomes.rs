@@ -98,7 +98,8 @@ fn values(rows: &[&Row<'_>]) -> Result<QueryBuilder<Db>> {
             .push_bind(place.2)
             .push_bind(start.0)
             .push_bind(end.0)
-            .push_bind(span.is_some_and(|span| span.frames > 0))
+            // The column was named before gaps were cut, too.
+            .push_bind(outcome.is_cut_by_seams())
             .push_bind(end.since(start) > LONG)
             .push_bind(kept)
             .push_bind(span.and_then(|span| span.key_frame).map(|digest| digest.to_string()))
@@ -259,7 +260,7 @@ pub(super) async fn seams(db: &mut Connection, camera: &CameraId) -> Result<Vec<
     Ok(seams)
 }
 
-/// The first outcome of an older epoch with frames at or behind the seam, or opening with its key frame.
+/// The first outcome of an older epoch with frames or a gap behind the seam, or opening with its key frame.
 pub(super) async fn first_behind_seam(
     db: &mut Connection,
     camera: &CameraId,

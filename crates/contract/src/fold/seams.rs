@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Epoch, Seam, Span, TimeUs};
+use crate::{Digest, Epoch, Gap, Seam, Span, TimeUs};
 
 /// Where each of a camera's epochs begins to rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ pub struct Seams(BTreeMap<Epoch, Seam>);
 pub struct Limit {
     /// Frames captured from here on.
     pub at: Option<TimeUs>,
+    /// What nobody captured from here on: a newer epoch did.
+    pub gaps_at: Option<TimeUs>,
     /// Segments that open with one of these, captured about then, and all behind them. A camera that sees nothing new may send
     /// the same key frame again and again.
     pub key_frames: Vec<(Digest, TimeUs)>,
@@ -40,6 +42,7 @@ impl Seams {
         };
         Limit {
             at: newer().map(cut).min(),
+            gaps_at: newer().map(|seam| seam.at).min(),
             key_frames: newer().filter_map(|seam| Some((seam.key_frame?, seam.at))).collect(),
         }
     }
@@ -55,6 +58,15 @@ impl Limit {
     /// Whether a frame captured at `at` is superseded.
     pub fn covers(&self, at: TimeUs) -> bool {
         self.at.is_some_and(|limit| at >= limit)
+    }
+
+    /// What is left of a gap; none where newer epochs cover all of it.
+    pub fn of_gap(&self, gap: Gap) -> Option<Gap> {
+        match self.gaps_at {
+            // One that lasts speaks of its beginning.
+            Some(at) if gap.until.unwrap_or(gap.from) > at => (gap.from < at).then_some(Gap { until: Some(at), ..gap }),
+            Some(_) | None => Some(gap),
+        }
     }
 
     /// Whether a segment opens with a seam's key frame, at about its time.
@@ -96,7 +108,7 @@ mod tests {
             clock: Clock::Unix,
             key_frame: None,
         };
-        let covered = |at| Limit { at: Some(TimeUs(at)), key_frames: vec![] }.covered(&span);
+        let covered = |at| Limit { at: Some(TimeUs(at)), ..Limit::default() }.covered(&span);
         assert_eq!(covered(500), 10);
         assert_eq!(covered(1_000), 10);
         assert_eq!(covered(1_001), 9);
@@ -104,7 +116,7 @@ mod tests {
         assert_eq!(covered(1_900), 1);
         assert_eq!(covered(1_901), 0);
         assert_eq!(Limit::default().covered(&span), 0);
-        assert_eq!(Limit { at: Some(TimeUs(i64::MIN)), key_frames: vec![] }.covered(&span), 10);
+        assert_eq!(Limit { at: Some(TimeUs(i64::MIN)), ..Limit::default() }.covered(&span), 10);
     }
 
     #[test]

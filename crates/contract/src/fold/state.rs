@@ -145,7 +145,7 @@ impl CameraFold {
         self.books.advance(self.frontier, position);
         self.frontier = Some(position);
         self.ended = false;
-        let gap = self.gap(outcome);
+        let gap = self.gap(outcome, limit);
         if let Some(gap) = gap {
             self.books.gap(gap);
         }
@@ -165,8 +165,12 @@ impl CameraFold {
             OutcomeBody::Marker(Marker::Undecodable { span, reason, .. }) => {
                 self.books.fail_span(span, limit, *reason);
             }
-            OutcomeBody::Marker(Marker::Gap { until: Some(until), clock, .. }) => self.merge_until(*until, *clock),
-            OutcomeBody::Marker(Marker::Gap { until: None, .. }) => self.close(CloseReason::CameraLost, &mut closed),
+            OutcomeBody::Marker(Marker::Gap { .. }) => match gap {
+                Some(Gap { until: Some(until), clock, .. }) => self.merge_until(until, clock),
+                Some(Gap { until: None, .. }) => self.close(CloseReason::CameraLost, &mut closed),
+                // A newer epoch has the camera.
+                None => {}
+            },
             OutcomeBody::Marker(Marker::EndOfEpoch { frames, reason, .. }) => {
                 self.books.check(*frames);
                 self.ended = true;
@@ -184,9 +188,9 @@ impl CameraFold {
 
     /// The gap that an outcome tells of: one that it marks, or one between the older epochs' frames and the seam of its
     /// own epoch, which nobody was there to mark.
-    fn gap(&self, outcome: &Outcome) -> Option<Gap> {
+    fn gap(&self, outcome: &Outcome, limit: &Limit) -> Option<Gap> {
         if let OutcomeBody::Marker(Marker::Gap { from, until, clock, cause }) = outcome.body {
-            return Some(Gap { from, until, clock, cause });
+            return limit.of_gap(Gap { from, until, clock, cause });
         }
         let (seam, span) = (outcome.seam()?, outcome.span()?);
         let (merged_until, clock) = self.merged_until?;

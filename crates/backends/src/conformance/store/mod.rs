@@ -49,6 +49,7 @@ macro_rules! store_conformance {
                 outcomes_are_found_by_time,
                 seams_follow_the_winners,
                 the_first_outcome_behind_a_seam_is_found,
+                a_gap_behind_a_seam_is_found,
                 tombstones_with_a_job_are_listed,
                 a_number_too_large_is_refused_and_harms_nothing,
                 a_merge_saves_a_cameras_state,

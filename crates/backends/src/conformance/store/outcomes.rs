@@ -185,6 +185,22 @@ pub async fn the_first_outcome_behind_a_seam_is_found(bench: &mut impl Bench<dyn
     assert_eq!(first(2, Seam { at: TimeUs(4 * SECOND), key_frame }).await, Some(at(1, 4)));
 }
 
+pub async fn a_gap_behind_a_seam_is_found(bench: &mut impl Bench<dyn EventStore>) {
+    let store = bench.backend();
+    let gate = camera("gate");
+    let (from, until) = (10 * SECOND, 70 * SECOND);
+    put(&store, &[result(&gate, at(1, 0)), gap(&gate, at(1, 1), from, None), gap(&gate, at(1, 2), from, Some(until))])
+        .await;
+    let mut merge = begin(&store, &gate).await;
+    let mut first = async |seam| {
+        let seam = Seam { at: TimeUs(seam), key_frame: None };
+        merge.first_behind_seam(&gate, Epoch(2), seam).await.unwrap()
+    };
+    assert_eq!(first(10 * SECOND - 1).await, Some(at(1, 1)));
+    assert_eq!(first(10 * SECOND).await, Some(at(1, 2)), "one that lasts speaks of its beginning");
+    assert_eq!(first(70 * SECOND).await, None);
+}
+
 pub async fn tombstones_with_a_job_are_listed(bench: &mut impl Bench<dyn EventStore>) {
     let store = bench.backend();
     let (a, b) = (camera("a"), camera("b"));
