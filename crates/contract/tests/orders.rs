@@ -45,7 +45,16 @@ impl Merge {
         self.outcomes.insert(position, outcome.clone());
         let limit_reaches = |o: &Outcome| {
             let limit = seams.limit(o.id.epoch);
-            o.span().is_some_and(|span| limit.opens(span) || limit.covers(span.end.plus(-1)))
+            let gap = match o.body {
+                OutcomeBody::Marker(Marker::Gap { from, until, clock, cause }) => {
+                    Some(Gap { from, until, clock, cause })
+                }
+                _ => None,
+            };
+            let cuts_gap = gap.is_some_and(|gap| limit.of_gap(gap) != Some(gap));
+            let before_seam = limit.gaps_at.is_some_and(|at| o.seam().is_some_and(|seam| seam.at > at));
+            let cuts = |span: &Span| limit.opens(span) || limit.covers(span.end.plus(-1));
+            cuts_gap || before_seam || o.span().is_some_and(cuts)
         };
         let behind_seam = |o: &&Outcome| news && o.id.epoch < outcome.id.epoch && limit_reaches(o);
         let seam_from = self.outcomes.values().find(behind_seam).map(|o| o.id.position());

@@ -60,11 +60,13 @@ impl Tables {
     }
 }
 
-/// From when to when an outcome speaks. A gap that still lasts speaks of its beginning, an end of its moment.
+/// From when to when an outcome speaks. A gap that still lasts speaks of its first microsecond, an end of its moment.
 pub(super) fn times(outcome: &Outcome) -> (TimeUs, TimeUs) {
     let (start, end) = match (&outcome.body, outcome.span()) {
         (_, Some(span)) => (span.start, span.end),
-        (OutcomeBody::Marker(Marker::Gap { from, until, .. }), None) => (*from, until.unwrap_or(*from)),
+        (OutcomeBody::Marker(Marker::Gap { from, until, .. }), None) => {
+            (*from, until.unwrap_or(*from).max(from.plus(1)))
+        }
         (OutcomeBody::Marker(Marker::EndOfEpoch { at, .. }), None) => (*at, *at),
         // All others have a span.
         (_, None) => (TimeUs(0), TimeUs(0)),

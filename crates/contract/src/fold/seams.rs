@@ -60,12 +60,12 @@ impl Limit {
         self.at.is_some_and(|limit| at >= limit)
     }
 
-    /// What is left of a gap; none where newer epochs cover all of it.
+    /// What is left of a gap; none where it begins behind a newer epoch's seam. One that lasts until there is closed by that epoch.
     pub fn of_gap(&self, gap: Gap) -> Option<Gap> {
         match self.gaps_at {
-            // One that lasts speaks of its beginning.
-            Some(at) if gap.until.unwrap_or(gap.from) > at => (gap.from < at).then_some(Gap { until: Some(at), ..gap }),
-            Some(_) | None => Some(gap),
+            Some(at) if gap.from >= at => None,
+            Some(at) => Some(Gap { until: gap.until.map(|until| until.min(at)), ..gap }),
+            None => Some(gap),
         }
     }
 

@@ -17,7 +17,7 @@ use crate::{
 pub use floor::Floor;
 
 /// The first byte of a checkpoint. Goes up with every change of layout or of what the fold does with outcomes.
-const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 3;
 
 /// An epoch that begins within so many frames of where the older one ended leaves no gap.
 const SEAM_FRAMES: i64 = 2;
@@ -200,9 +200,13 @@ impl CameraFold {
             None => frame_us(span).saturating_mul(SEAM_FRAMES),
         };
         let unattended = Gap { from: merged_until, until: None, clock, cause: GapCause::Unattended };
-        let gap = Gap { until: Some(seam.at), ..self.books.open_gap().unwrap_or(unattended) };
-        let apart = (clock, span.clock) == (Clock::Unix, Clock::Unix) && seam.at.since(gap.from) > grace;
-        apart.then_some(gap)
+        let apart = |gap: &Gap, least: i64| {
+            (clock, span.clock) == (Clock::Unix, Clock::Unix) && seam.at.since(gap.from) > least
+        };
+        // One that is open is over, however short it was.
+        let known = self.books.open_gap().filter(|open| apart(open, 0));
+        let gap = known.or_else(|| Some(unattended).filter(|gap| apart(gap, grace)))?;
+        limit.of_gap(Gap { until: Some(seam.at), ..gap })
     }
 
     /// Gives every frame of a result to the books, and those that were looked at to the tracker.

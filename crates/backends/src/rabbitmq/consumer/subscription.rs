@@ -7,7 +7,7 @@
 //!
 //! And a queue forgets to give back what a cancelled subscription holds when the broker's node that its connection goes to is cut
 //! off (`rabbit_fifo`, `{down, Pid, noconnection}`: only consumers that are `up`). So it is cancelled once all that it holds is
-//! finished: what may be forgotten was done.
+//! finished: what may be forgotten was done, but for what is given back in that moment.
 //!
 //! A subscription that nothing comes for is cancelled all the same, one that holds something for long too, and one to a queue that
 //! is no longer taken from at once, unless it is full. What comes for it in just that moment, the milliseconds that the queue's
