@@ -256,6 +256,20 @@ impl Outcome {
         }
     }
 
+    /// From when to when it speaks. A gap that still lasts speaks of its first microsecond, an end of its moment.
+    pub fn times(&self) -> (TimeUs, TimeUs) {
+        let (start, end) = match (&self.body, self.span()) {
+            (_, Some(span)) => (span.start, span.end),
+            (OutcomeBody::Marker(Marker::Gap { from, until, .. }), None) => {
+                (*from, until.unwrap_or(*from).max(from.plus(1)))
+            }
+            (OutcomeBody::Marker(Marker::EndOfEpoch { at, .. }), None) => (*at, *at),
+            // All others have a span.
+            (_, None) => (TimeUs(0), TimeUs(0)),
+        };
+        (start, end.max(start))
+    }
+
     /// Whether a newer epoch's seam can leave less of it: it has frames, or tells of a gap.
     pub fn is_cut_by_seams(&self) -> bool {
         let gap = matches!(self.body, OutcomeBody::Marker(Marker::Gap { .. }));

@@ -8,7 +8,6 @@ use detektor_contract::{CameraId, Epoch, Event, Outcome, Position, Seam, TimeUs}
 
 use super::database::{MemoryDatabase, Merged, Turn};
 use super::events::{Standing, Told};
-use super::store::times;
 use crate::columns::column;
 use crate::store::{CameraUpdate, MergeTx, Put, StoreError, StoredFloor, Waiting};
 
@@ -103,7 +102,7 @@ impl MergeTx for Merge {
         position: Position,
     ) -> Result<Option<(Position, Vec<u8>)>> {
         let merged = self.of(camera);
-        let old = |at: &Position| merged.outcomes.get(at).is_some_and(|outcome| times(outcome).1 <= ended);
+        let old = |at: &Position| merged.outcomes.get(at).is_some_and(|outcome| outcome.times().1 <= ended);
         let found = merged.checkpoints.range(..position).rev().find(|(at, _)| old(at));
         Ok(found.map(|(at, state)| (*at, state.to_vec())))
     }
@@ -126,7 +125,7 @@ impl MergeTx for Merge {
         let behind = |outcome: &Outcome| {
             let key_frame = outcome.span().and_then(|span| span.key_frame);
             let opens = key_frame.is_some() && key_frame == seam.key_frame;
-            outcome.is_cut_by_seams() && (opens || times(outcome).1 > seam.at)
+            outcome.is_cut_by_seams() && (opens || outcome.times().1 > seam.at)
         };
         let merged = self.of(camera);
         let found = merged.outcomes.range(..begin).find(|(_, outcome)| behind(outcome));

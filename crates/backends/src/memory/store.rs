@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use detektor_contract::{
-    CameraId, Epoch, EpochRecord, EventId, Gap, Marker, Outcome, OutcomeBody, Position, Seam, TimeUs,
-};
+use detektor_contract::{CameraId, Epoch, EpochRecord, EventId, Gap, Outcome, OutcomeBody, Position, Seam, TimeUs};
 
 use super::database::{Begun, MemoryDatabase, Merged, Tables, above};
 use super::events::{Standing, Stored};
@@ -58,20 +56,6 @@ impl Tables {
         self.begin(camera, Epoch(epoch), begun);
         Ok(Epoch(epoch))
     }
-}
-
-/// From when to when an outcome speaks. A gap that still lasts speaks of its first microsecond, an end of its moment.
-pub(super) fn times(outcome: &Outcome) -> (TimeUs, TimeUs) {
-    let (start, end) = match (&outcome.body, outcome.span()) {
-        (_, Some(span)) => (span.start, span.end),
-        (OutcomeBody::Marker(Marker::Gap { from, until, .. }), None) => {
-            (*from, until.unwrap_or(*from).max(from.plus(1)))
-        }
-        (OutcomeBody::Marker(Marker::EndOfEpoch { at, .. }), None) => (*at, *at),
-        // All others have a span.
-        (_, None) => (TimeUs(0), TimeUs(0)),
-    };
-    (start, end.max(start))
 }
 
 fn passes(filter: &EventFilter, stored: &Stored) -> bool {
@@ -266,7 +250,7 @@ impl EventStore for Arc<MemoryDatabase> {
     ) -> Result<Vec<Outcome>> {
         let tables = self.tables();
         let overlaps = |outcome: &&Outcome| {
-            let (start, end) = times(outcome);
+            let (start, end) = outcome.times();
             start < until && (end > from || (end == from && start == end))
         };
         let outcomes = tables.merged(camera).into_iter().flat_map(|merged| merged.behind(None));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use detektor_contract::{CameraId, Epoch, Marker, Outcome, OutcomeBody, Position, Seam, TimeUs};
+use detektor_contract::{CameraId, Epoch, Outcome, OutcomeBody, Position, Seam, TimeUs};
 use sqlx::QueryBuilder;
 
 use super::cameras::position;
@@ -89,7 +89,7 @@ fn values(rows: &[&Row<'_>]) -> Result<QueryBuilder<Db>> {
         seams.push(row.outcome.seam().map(|seam| text(&seam, "a seam")).transpose()?);
     }
     query.push_values(rows.iter().zip(seams), |mut values, (Row { outcome, place, body }, seam)| {
-        let (start, end) = times(outcome);
+        let (start, end) = outcome.times();
         let span = outcome.span();
         let kept = matches!(&outcome.body, OutcomeBody::Tombstone(tombstone) if tombstone.quarantine.is_some());
         values
@@ -145,20 +145,6 @@ async fn replace(db: &mut Connection, rows: &[&Row<'_>]) -> Result<()> {
     );
     query.build().persistent(rows.len() == 1).execute(db).doing("replacing outcomes").await?;
     Ok(())
-}
-
-/// From when to when an outcome speaks. A gap that still lasts speaks of its first microsecond, an end of its moment.
-fn times(outcome: &Outcome) -> (TimeUs, TimeUs) {
-    let (start, end) = match (&outcome.body, outcome.span()) {
-        (_, Some(span)) => (span.start, span.end),
-        (OutcomeBody::Marker(Marker::Gap { from, until, .. }), None) => {
-            (*from, until.unwrap_or(*from).max(from.plus(1)))
-        }
-        (OutcomeBody::Marker(Marker::EndOfEpoch { at, .. }), None) => (*at, *at),
-        // All others have a span.
-        (_, None) => (TimeUs(0), TimeUs(0)),
-    };
-    (start, end.max(start))
 }
 
 fn outcomes(bodies: Vec<String>) -> Result<Vec<Outcome>> {
