@@ -3,6 +3,7 @@
 //! It takes the lease as dispatchers take a camera's: by watching. What it writes is fenced by the lease's epoch, so one that
 //! was taken for dead writes nothing more.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -210,16 +211,13 @@ impl Balancer {
             },
         };
         let live = self.live_members().await?;
-        let wanted: Vec<CameraId> = self.coordination.wanted().await?.into_iter().map(|wanted| wanted.id).collect();
+        let mut wanted: Vec<CameraId> = self.coordination.wanted().await?.into_iter().map(|wanted| wanted.id).collect();
         let mut placement = self.coordination.placement().await?;
         if placement.partitions == 0 {
             self.coordination.set_partitions(self.config.partitions).await?;
             placement.partitions = self.config.partitions;
         }
-        placement.partitions = match self.usable(&placement) {
-            Some(partitions) => partitions,
-            None => return Ok(Stepped::Led(Plan::default())),
-        };
+        self.keep_to_usable(&mut wanted, &mut placement);
         let plan = self.due(plan(&wanted, &live, &placement));
         if plan.is_empty() {
             return Ok(Stepped::Led(plan));
@@ -236,15 +234,21 @@ impl Balancer {
         Ok(Stepped::Led(plan))
     }
 
-    /// How many partitions cameras may be placed on; none as long as it may yet be heard.
-    fn usable(&self, placement: &Placement) -> Option<u16> {
-        let Some(usable) = &self.usable else { return Some(placement.partitions) };
+    /// Leaves only the partitions that cameras may be placed on, and only cameras that may be placed.
+    fn keep_to_usable(&self, wanted: &mut Vec<CameraId>, placement: &mut Placement) {
+        let Some(usable) = &self.usable else { return };
         if let Some(usable) = *usable.borrow() {
-            return Some(usable);
+            placement.partitions = usable;
+            return;
         }
-        // The queues are away: nothing new, and as little change as there can be.
+        // The queues are away: nothing new, and as little change as there can be. What has a place moves away from the dead
+        // all the same, its queue is there; but the first look at the queues may yet say where a new camera goes.
         let used = placement.cameras.iter().map(|row| row.partition.saturating_add(1)).max().unwrap_or(1);
-        (self.led_since.elapsed() >= self.config.ttl).then(|| used.min(placement.partitions))
+        placement.partitions = used.min(placement.partitions);
+        if self.led_since.elapsed() < self.config.ttl {
+            let placed: HashSet<&CameraId> = placement.cameras.iter().map(|row| &row.camera).collect();
+            wanted.retain(|camera| placed.contains(camera));
+        }
     }
 
     /// Takes the lease if nobody has it, or the one who has it is dead.

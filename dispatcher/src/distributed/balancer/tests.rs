@@ -206,6 +206,50 @@ async fn cameras_wait_for_queues_but_not_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_new_leader_moves_the_cameras_of_the_dead_before_it_has_heard_of_the_queues() {
+    let database = MemoryDatabase::new();
+    let mut one = balancer(database.clone(), "b1");
+    // Its keeper never runs, as if the queues were away together with the leader.
+    let mut two = balancer(database.clone(), "b2").keeping(Arc::new(MemoryQueues::empty(3)));
+    database.set_partitions(4).await.unwrap();
+    want(&database, 0..8).await;
+    for _ in 0..10 {
+        for name in ["d1", "d2"] {
+            beat(&database, name, Load::default()).await;
+        }
+        one.step().await.unwrap();
+        two.step().await.unwrap();
+        tokio::time::advance(INTERVAL).await;
+    }
+    let before = database.placement().await.unwrap();
+    assert_eq!([on(&before, "d1"), on(&before, "d2")], [4, 4]);
+    want(&database, 8..9).await;
+    let mut led = None;
+    for second in 0.. {
+        beat(&database, "d2", Load::default()).await;
+        let stepped = two.step().await.unwrap();
+        if stepped != Stepped::Standby {
+            led.get_or_insert(second);
+        }
+        let after = database.placement().await.unwrap();
+        if on(&after, "d1") == 0 {
+            assert_eq!(led, Some(second), "it waited");
+            assert_eq!(in_partitions(&after), in_partitions(&before), "no queue was heard of, and the new camera waits");
+            break;
+        }
+        tokio::time::advance(INTERVAL).await;
+    }
+    let mut waited = 0;
+    while database.placement().await.unwrap().cameras.len() == 8 {
+        beat(&database, "d2", Load::default()).await;
+        two.step().await.unwrap();
+        waited += 1;
+        tokio::time::advance(INTERVAL).await;
+    }
+    assert!((5..=7).contains(&waited), "{waited}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn cameras_follow_the_partitions() {
     let database = MemoryDatabase::new();
     let queues = MemoryQueues::empty(3);
