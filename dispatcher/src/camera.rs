@@ -7,6 +7,7 @@ use detektor_backends::store::CameraState;
 use detektor_contract::{CameraId, DetectPolicy, EventRules, Fault, Faulty};
 use detektor_runtime::chain;
 use detektor_runtime::retry::{Backoff, Policy, RetryError, retry};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::DispatcherConfig;
@@ -198,11 +199,14 @@ impl Camera {
     /// Opens the source for the first time. A file that cannot be opened has failed; a camera may come yet.
     async fn first_open(&mut self) -> Result<Opened, End> {
         self.state(CameraState::Connecting).await;
-        let mut backoff = Backoff::new(RECONNECT);
+        let (begun, mut backoff) = (Instant::now(), Backoff::new(RECONNECT));
         let mut said = false;
         loop {
             let error = match self.open().await? {
-                Ok(opened) => return Ok(opened),
+                Ok(opened) => {
+                    tracing::info!(camera = %self.config.id, after = ?begun.elapsed(), "the camera's stream is open");
+                    return Ok(opened);
+                }
                 Err(error) => error,
             };
             let no_hope = error.fault() == Fault::Permanent || self.config.url.is_file();

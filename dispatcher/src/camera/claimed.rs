@@ -59,6 +59,7 @@ impl Camera {
                     if !ours {
                         self.shared.numbers.took();
                     }
+                    tracing::info!(camera = %self.config.id, %epoch, "the camera is this dispatcher's from its key frame on");
                     self.state(CameraState::Running).await;
                     let recorder = Recorder::new(self.orders(), epoch, 0, true).taking_over_at(seam.key_frame);
                     return Ok(Ok(Begun { source, ingest, recorder }));

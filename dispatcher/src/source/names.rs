@@ -2,17 +2,27 @@
 //!
 //! The system's resolver asks again by the very socket that it asked by before. A cluster's network takes all that comes by one
 //! socket to one DNS server; so whoever has hit on a dead one hears nothing for ten seconds, for as long as the cluster thinks that
-//! it lives. Here each try has a socket of its own, and the next goes out while the last is still waited for.
+//! it lives. Here each try has a socket of its own, and the next goes out a tenth of a second later, while the last is still waited
+//! for.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{LookupIpStrategy, ResolverOpts};
-use tokio::time::timeout;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup_ip::LookupIp;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::system_conf::read_system_conf;
+use tokio::time::{interval, timeout};
 use url::{Host, Url};
 
-/// A question is put three times within a round, a third of a second or more apart.
+/// A server that lives has answered by then, nearly always; the resolver itself asks again after a third of a second.
+const NEXT_TRY: Duration = Duration::from_millis(100);
+/// So many tries are waited for at once.
+const TRIES: usize = 10;
+/// A try asks so long, and so often.
 const ROUND: Duration = Duration::from_secs(1);
 const ROUNDS: usize = 4;
 
@@ -24,25 +34,50 @@ pub(super) async fn resolve(url: &mut Url, patience: Duration) {
     if name.parse::<IpAddr>().is_ok() {
         return;
     }
-    // Built anew each time: the system's configuration may have changed.
-    let Ok(mut builder) = TokioResolver::builder_tokio() else { return };
-    patient(builder.options_mut());
-    let Ok(resolver) = builder.build() else { return };
-    if let Some(address) = only_address(&resolver, name, patience).await {
+    // Read anew each time: the system's configuration may have changed.
+    let Ok((config, options)) = read_system_conf() else { return };
+    if let Some(address) = only_address(&config, &options, name, patience).await {
         // It has a host, so it can have this one.
         _ = url.set_ip_host(address);
     }
 }
 
-fn patient(options: &mut ResolverOpts) {
-    (options.timeout, options.attempts) = (ROUND, ROUNDS);
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-}
-
-async fn only_address(resolver: &TokioResolver, name: &str, patience: Duration) -> Option<IpAddr> {
-    let found = timeout(patience, resolver.lookup_ip(name)).await.ok()?.ok()?;
+async fn only_address(
+    config: &ResolverConfig,
+    options: &ResolverOpts,
+    name: &str,
+    patience: Duration,
+) -> Option<IpAddr> {
+    let found = timeout(patience, first_answer(config, options, name)).await.ok()??;
     let mut addresses = found.iter();
     addresses.next().filter(|_| addresses.next().is_none())
+}
+
+/// What the first try that is answered found. Once one has failed there are no more; none if all have.
+async fn first_answer(config: &ResolverConfig, options: &ResolverOpts, name: &str) -> Option<LookupIp> {
+    let (mut tries, mut failed) = (FuturesUnordered::new(), false);
+    let mut next = interval(NEXT_TRY);
+    loop {
+        tokio::select! {
+            Some(answer) = tries.next() => match answer {
+                Ok(found) => return Some(found),
+                Err(_) => failed = true,
+            },
+            _ = next.tick(), if !failed && tries.len() < TRIES => {
+                // A resolver of its own: one puts the same question once at a time.
+                let resolver = resolver(config.clone(), options.clone())?;
+                tries.push(async move { resolver.lookup_ip(name).await });
+            }
+            else => return None,
+        }
+    }
+}
+
+fn resolver(config: ResolverConfig, mut options: ResolverOpts) -> Option<TokioResolver> {
+    (options.timeout, options.attempts) = (ROUND, ROUNDS);
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    builder.with_options(options).build().ok()
 }
 
 #[cfg(test)]
@@ -51,8 +86,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::net::Ipv4Addr;
 
-    use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
-    use hickory_resolver::net::runtime::TokioRuntimeProvider;
+    use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
     use tokio::net::UdpSocket;
 
     use super::*;
@@ -81,7 +115,7 @@ mod tests {
         }
     }
 
-    async fn resolver(deaf_to: usize) -> TokioResolver {
+    async fn ask(deaf_to: usize) -> Option<IpAddr> {
         let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let at = server.local_addr().unwrap();
         tokio::spawn(answer(server, deaf_to));
@@ -89,20 +123,17 @@ mod tests {
         udp.port = at.port();
         let servers = vec![NameServerConfig::new(at.ip(), true, vec![udp])];
         let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        patient(builder.options_mut());
-        builder.build().unwrap()
+        only_address(&config, &ResolverOpts::default(), "camera.example.", PATIENCE).await
     }
 
     #[tokio::test]
     async fn whoever_is_not_answered_by_one_socket_asks_by_another() {
-        let found = only_address(&resolver(4).await, "camera.example.", PATIENCE).await;
-        assert_eq!(found, Some(IpAddr::from([192, 0, 2, 7])));
+        assert_eq!(ask(4).await, Some(IpAddr::from([192, 0, 2, 7])));
     }
 
     #[tokio::test]
     async fn a_name_that_nobody_answers_for_stays() {
-        assert_eq!(only_address(&resolver(usize::MAX).await, "camera.example.", PATIENCE).await, None);
+        assert_eq!(ask(usize::MAX).await, None);
     }
 
     #[tokio::test]
