@@ -15,6 +15,7 @@ are removed, and it is waited until there are as few pods as before.
 
 import json
 import math
+import pathlib
 import sys
 import threading
 import time
@@ -236,7 +237,8 @@ def measure(cluster, options, limits):
         "scale_down_graceful": down is not None and not lost and not doubled and not (again or 0) - (redelivered_up or 0),
         "events_lost": len(lost), "doubled": len(doubled), "redelivered": again,
         "segments": sum(record["ledger"]["segments"] for record in records.values()),
-        "min": own["min"], "max": own["max"], "depth_per_pod": own["depth_per_pod"], "samples": options.samples,
+        "min": own["min"], "max": own["max"], "depth_per_pod": own["depth_per_pod"],
+        "samples": options.samples and pathlib.Path(options.samples).name,
     }
     found["pending"] = found["wanted"] - found["fit"]
     judge(found, scaled, options, limits)

@@ -12,6 +12,7 @@ use super::process::{Process, installed, listens, port_to_keep};
 use crate::rabbitmq::{RabbitOptions, management, topology};
 
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+const CONTROL: &str = "rabbitmqctl";
 /// Names another release's program.
 const OTHER: &str = "DETEKTOR_TEST_RABBITMQ_SERVER";
 const USER: &str = "detektor";
@@ -44,7 +45,7 @@ impl RabbitMq {
         write_config(&dir, port, management_port, certificate.as_ref());
         let at = |name: &str| dir.join(name).display().to_string();
         let environment = [
-            ("RABBITMQ_NODENAME", format!("detektor-{port}@localhost")),
+            ("RABBITMQ_NODENAME", node(port)),
             ("RABBITMQ_DIST_PORT", distribution.to_string()),
             ("ERL_EPMD_ADDRESS", "127.0.0.1".to_owned()),
             ("RABBITMQ_CONFIG_FILE", at("rabbitmq.conf")),
@@ -53,8 +54,7 @@ impl RabbitMq {
             ("RABBITMQ_LOGS", "-".to_owned()),
             ("HOME", at("")),
         ];
-        let place = std::env::var_os(OTHER).map_or_else(|| SERVER.into(), PathBuf::from);
-        let program = installed("RabbitMQ", &[place], "scripts/setup/packages rabbitmq");
+        let program = installed("RabbitMQ", &[server()], "scripts/setup/packages rabbitmq");
         let process = Process::start("RabbitMQ", &[&program], &environment, &dir);
         let scheme = if certificate.is_some() { "amqps" } else { "amqp" };
         let mut broker = Self { process, dir, scheme, port, management_port, vhosts: AtomicU32::new(0) };
@@ -89,6 +89,16 @@ impl RabbitMq {
     /// Lets it go on.
     pub fn thaw(&self) {
         self.process.thaw();
+    }
+
+    /// Lets a queue alone hang, or go on.
+    pub async fn hang_queue(&self, vhost: &str, queue: &str, hangs: bool) {
+        let call = if hangs { "suspend" } else { "resume" };
+        let expression = format!("sys:{call}(whereis(binary_to_existing_atom(<<\"{vhost}_{queue}\">>))).");
+        let mut control = tokio::process::Command::new(server().with_file_name(CONTROL));
+        control.env("RABBITMQ_NODENAME", node(self.port)).env("ERL_EPMD_ADDRESS", "127.0.0.1").env("HOME", &self.dir);
+        let done = control.args(["eval", &expression]).output().await.unwrap();
+        assert!(done.status.success() && done.stdout.starts_with(b"ok"), "{expression} {done:?}");
     }
 
     /// Where it listens.
@@ -150,6 +160,14 @@ impl RabbitMq {
         }
         panic!("RabbitMQ refuses {path}: {said}");
     }
+}
+
+fn server() -> PathBuf {
+    std::env::var_os(OTHER).map_or_else(|| SERVER.into(), PathBuf::from)
+}
+
+fn node(port: u16) -> String {
+    format!("detektor-{port}@localhost")
 }
 
 fn write_config(dir: &Path, port: u16, management: u16, certificate: Option<&(String, String)>) {

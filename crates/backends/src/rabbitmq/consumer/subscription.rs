@@ -34,6 +34,8 @@ use crate::queue::{QueueError, Settle};
 use crate::rabbitmq::broker::{is_not_found, within};
 use crate::rabbitmq::unavailable;
 
+/// The code for a channel that is closed because it is not needed any more (AMQP 0-9-1, 1.1).
+const REPLY_SUCCESS: u16 = 200;
 /// How long a subscription that ends waits for its prefetch to be full.
 const FILLED_WITHIN: Duration = Duration::from_secs(1);
 /// How long, in all, until what it holds is finished: its permits bring nothing else meanwhile.
@@ -155,7 +157,14 @@ impl<'s> Subscription<'s> {
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
-        let stream = within(&context, consume).await?;
+        let stream = match within(&context, consume).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                // An answer that is late is a subscription all the same: what it brings waits for nobody here, and comes to nobody else.
+                _ = within("closing the channel", channel.close(REPLY_SUCCESS, "".into())).await;
+                return Err(error);
+            }
+        };
         Ok(Self { shared, home, arrive, channel, stream, share: Arc::default(), waiting: VecDeque::new() })
     }
 

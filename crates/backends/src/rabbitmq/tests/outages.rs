@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::queue::{Settle, Tag};
+use crate::rabbitmq::broker::ANSWER;
 use crate::servers::Wire;
 
 /// Far beyond what anything here takes: reached only if it never comes.
@@ -218,6 +219,24 @@ async fn a_wire_that_stalls_is_left_and_found_again() {
     traffic.goes_on(50).await;
     holder.lost_and_comes_again().await;
     traffic.end(&queues).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_is_answered_too_late_keeps_no_message() {
+    let broker = crate::servers::RabbitMq::shared().await;
+    let options = broker.vhost(OFTEN).await;
+    let queues = connected(&options).await;
+    let (_, vhost) = options.url.rsplit_once('/').unwrap();
+    broker.hang_queue(vhost, &HELD.to_string(), true).await;
+    let consumer = queues.consume(&[HELD], 1).await.unwrap();
+    sleep(ANSWER + Duration::from_secs(2)).await;
+    broker.hang_queue(vhost, &HELD.to_string(), false).await;
+    queues.publish(HELD, (0..4).map(numbered).collect()).await.unwrap();
+    for _ in 0..4 {
+        let delivery = timeout(NEVER, consumer.receive()).await.expect("each of them comes").unwrap();
+        consumer.settle(delivery.tag, Settle::Ack).await.unwrap();
+    }
+    consumer.close().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
