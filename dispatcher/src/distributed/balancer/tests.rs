@@ -234,7 +234,11 @@ async fn a_new_leader_moves_the_cameras_of_the_dead_before_it_has_heard_of_the_q
         let after = database.placement().await.unwrap();
         if on(&after, "d1") == 0 {
             assert_eq!(led, Some(second), "it waited");
-            assert_eq!(in_partitions(&after), in_partitions(&before), "no queue was heard of, and the new camera waits");
+            assert_eq!(
+                in_partitions(&after),
+                in_partitions(&before),
+                "no queue was heard of, and the new camera waits"
+            );
             break;
         }
         tokio::time::advance(INTERVAL).await;
