@@ -28,6 +28,19 @@ async fn want(database: &Arc<MemoryDatabase>, cameras: std::ops::Range<usize>) {
     database.want(&changes).await.unwrap();
 }
 
+/// Two dispatchers live, and both balancers look, for a while.
+async fn all_is_well(database: &Arc<MemoryDatabase>, balancers: [&mut Balancer; 2]) {
+    let [one, two] = balancers;
+    for _ in 0..10 {
+        for name in ["d1", "d2"] {
+            beat(database, name, Load::default()).await;
+        }
+        one.step().await.unwrap();
+        two.step().await.unwrap();
+        tokio::time::advance(INTERVAL).await;
+    }
+}
+
 fn on(placement: &Placement, name: &str) -> usize {
     placement.cameras.iter().filter(|row| row.dispatcher.as_deref() == Some(name)).count()
 }
@@ -57,14 +70,7 @@ async fn who_dies_together_with_the_leader_is_known_to_be_dead_as_soon() {
     let database = MemoryDatabase::new();
     let (mut one, mut two) = (balancer(database.clone(), "b1"), balancer(database.clone(), "b2"));
     want(&database, 0..4).await;
-    for _ in 0..10 {
-        for name in ["d1", "d2"] {
-            beat(&database, name, Load::default()).await;
-        }
-        one.step().await.unwrap();
-        two.step().await.unwrap();
-        tokio::time::advance(INTERVAL).await;
-    }
+    all_is_well(&database, [&mut one, &mut two]).await;
     let mut waited = 0;
     while on(&database.placement().await.unwrap(), "d1") > 0 {
         beat(&database, "d2", Load::default()).await;
@@ -213,14 +219,7 @@ async fn a_new_leader_moves_the_cameras_of_the_dead_before_it_has_heard_of_the_q
     let mut two = balancer(database.clone(), "b2").keeping(Arc::new(MemoryQueues::empty(3)));
     database.set_partitions(4).await.unwrap();
     want(&database, 0..8).await;
-    for _ in 0..10 {
-        for name in ["d1", "d2"] {
-            beat(&database, name, Load::default()).await;
-        }
-        one.step().await.unwrap();
-        two.step().await.unwrap();
-        tokio::time::advance(INTERVAL).await;
-    }
+    all_is_well(&database, [&mut one, &mut two]).await;
     let before = database.placement().await.unwrap();
     assert_eq!([on(&before, "d1"), on(&before, "d2")], [4, 4]);
     want(&database, 8..9).await;

@@ -160,7 +160,8 @@ impl<'s> Subscription<'s> {
         let stream = match within(&context, consume).await {
             Ok(stream) => stream,
             Err(error) => {
-                // An answer that is late is a subscription all the same: what it brings waits for nobody here, and comes to nobody else.
+                // An answer that is late is a subscription all the same: what it brings waits for nobody here, and comes to
+                // nobody else.
                 _ = within("closing the channel", channel.close(REPLY_SUCCESS, "".into())).await;
                 return Err(error);
             }
