@@ -58,15 +58,15 @@ impl Default for Known {
 
 /// The looks of one consumer.
 pub(super) struct Looks {
-    /// For queues that stay.
-    shared: Channel,
+    /// For queues that stay. None after one has failed, until there is another.
+    shared: Option<Channel>,
     known: BTreeMap<Queue, Known>,
     next_move: Instant,
 }
 
 impl Looks {
     pub(super) fn new(shared: Channel) -> Self {
-        Self { shared, known: BTreeMap::new(), next_move: after(MOVE_EVERY) }
+        Self { shared: Some(shared), known: BTreeMap::new(), next_move: after(MOVE_EVERY) }
     }
 
     /// Which of these are due.
@@ -100,14 +100,11 @@ impl Looks {
     }
 
     async fn channel(&mut self, look: &Look, link: &Link) -> Result<Channel, QueueError> {
-        if !look.retired {
-            return Ok(self.shared.clone());
+        let channel = if look.retired { &mut self.known.entry(look.queue).or_default().own } else { &mut self.shared };
+        match channel {
+            Some(channel) => Ok(channel.clone()),
+            None => Ok(channel.insert(link.channel().await?).clone()),
         }
-        let known = self.known.entry(look.queue).or_default();
-        if let Some(own) = &known.own {
-            return Ok(own.clone());
-        }
-        Ok(known.own.insert(link.channel().await?).clone())
     }
 }
 
@@ -135,17 +132,18 @@ impl Shared {
         }
     }
 
-    /// A channel does not outlive what fails on it. The queue rests meanwhile.
+    /// A channel does not outlive what fails on it, but for what it has brought: an answer that is late may be a message, which
+    /// the broker takes back as the channel goes. The queue rests meanwhile.
     async fn recover(&self, look: &Look, looks: &mut Looks) {
         let pause = if look.retired { GONE_FOR } else { AGAIN_AFTER };
         looks.known.insert(look.queue, Known { next_look: Instant::now() + pause, ..Known::default() });
         if look.retired {
             return;
         }
-        match self.link.channel().await {
-            Ok(anew) => looks.shared = anew,
+        looks.shared = None;
+        if looks.channel(look, &self.link).await.is_err() {
             // The subscriptions tell of it.
-            Err(_) => _ = self.stop.run_until_cancelled(sleep(AGAIN_AFTER)).await,
+            self.stop.run_until_cancelled(sleep(AGAIN_AFTER)).await;
         }
     }
 
@@ -158,7 +156,7 @@ impl Shared {
         let nobodys = known.deserted >= if found.ready > 0 { 1 } else { BELIEVED };
         if nobodys && looks.next_move <= Instant::now() {
             looks.next_move = after(MOVE_EVERY);
-            self.move_to(look.queue, &looks.shared).await?;
+            self.move_to(look.queue, &channel).await?;
         }
         for taken in 0..found.ready {
             let permit = match Arc::clone(&self.permits).try_acquire_owned() {
