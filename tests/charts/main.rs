@@ -10,6 +10,7 @@ use detektor_backends::postgres::Postgres;
 use detektor_contract::names::{Queue, Work};
 use serde_json::{Map, Value};
 
+mod functions;
 mod refused;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -131,14 +132,16 @@ fn another_release_has_other_names() {
     assert!(!text.contains("name: detektor-detection"), "a name does not follow the release's");
 }
 
+/// Holds these files to Kubernetes' schemas.
+fn validate(files: &[PathBuf]) -> Command {
+    let crds = ran(Command::new(format!("{ROOT}/scripts/setup/crds")).env("CI", "1"));
+    let mut validate = Command::new(cache().join("tools/bin/python"));
+    validate.arg(format!("{ROOT}/scripts/charts/validate.py")).args(["--crds", crds.trim()]).args(files);
+    validate
+}
+
 #[test]
 fn every_manifest_fits_its_schema() {
-    let crds = ran(Command::new(format!("{ROOT}/scripts/setup/crds")).env("CI", "1"));
-    let validate = |files: &[PathBuf]| {
-        let mut validate = Command::new(cache().join("tools/bin/python"));
-        validate.arg(format!("{ROOT}/scripts/charts/validate.py")).args(["--crds", crds.trim()]).args(files);
-        validate
-    };
     let mut files: Vec<PathBuf> =
         PROFILES.map(|p| Path::new(ROOT).join(format!("configs/k8s/rendered/{p}.yaml"))).into();
     files.extend(manifests(&Path::new(ROOT).join("configs/k8s")));

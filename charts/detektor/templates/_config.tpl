@@ -47,6 +47,11 @@
 {{ end }}
 {{- end -}}
 
+{{/* The file that this role reads. A function of one's own has its own, since the roles refuse sections that they do not know. Takes {root, role}. */}}
+{{- define "detektor.configFile" -}}
+{{- ternary "detektor" .role (hasKey (include "detektor.knownSettings" .root | fromJson) .role) -}}.toml
+{{- end -}}
+
 {{/* A change of what a role reads restarts it; of what others read does not. Takes {root, role}. */}}
 {{- define "detektor.checksum" -}}
 {{- $sections := include "detektor.sections" .root | fromJson }}

@@ -126,7 +126,7 @@ spec:
     - name: {{ .component }}
       image: {{ include "detektor.image" .root }}
       imagePullPolicy: {{ $v.image.pullPolicy }}
-      args: [{{ .role }}, --config, /etc/detektor/detektor.toml]
+      args: [{{ .role }}, --config, /etc/detektor/{{ include "detektor.configFile" . }}]
       env:
         {{- include "detektor.env" (dict "root" .root "env" .spec.env) | nindent 8 }}
       ports: [{name: http, containerPort: 8080}]
@@ -138,7 +138,7 @@ spec:
       securityContext: {{ include "detektor.containerSecurity" . }}
       {{- $resources := deepCopy .spec.resources }}
       {{- if $gpu }}
-      {{- $resources = mergeOverwrite $resources (dict "limits" (dict .gpu.resource .gpu.count)) }}
+      {{- $resources = mergeOverwrite $resources (dict "limits" (dict (.gpu.resource | default "nvidia.com/gpu") (.gpu.count | default 1))) }}
       {{- end }}
       resources:
         {{- toYaml $resources | nindent 8 }}
@@ -162,7 +162,7 @@ spec:
           {{- include "detektor.selector" $ | nindent 10 }}
       matchLabelKeys: [pod-template-hash]
     {{- end }}
-  {{- with merge (dict) .spec.nodeSelector (ternary (.gpu | default dict).nodeSelector dict (not (not $gpu)) | default dict) }}
+  {{- with merge (dict) (.spec.nodeSelector | default dict) (ternary (.gpu | default dict).nodeSelector dict (not (not $gpu)) | default dict) }}
   nodeSelector:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -175,7 +175,7 @@ spec:
     {{- range list "not-ready" "unreachable" }}
     - {key: node.kubernetes.io/{{ . }}, operator: Exists, effect: NoExecute, tolerationSeconds: {{ $v.nodeGoneSeconds }}}
     {{- end }}
-    {{- with concat .spec.tolerations (ternary (.gpu | default dict).tolerations list (not (not $gpu)) | default list) }}
+    {{- with concat (.spec.tolerations | default list) (ternary (.gpu | default dict).tolerations list (not (not $gpu)) | default list) }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
 {{- end -}}
