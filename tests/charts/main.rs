@@ -172,19 +172,21 @@ fn manifests(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn scaling_watches_the_queues_that_there_are_and_no_dead_letters() {
+fn scaling_watches_the_queues_that_there_are_and_dead_letters_call_for_merge_alone() {
     let text = rendered("default");
     let watched: Vec<&str> = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("queueName: "))
         .map(|name| name.trim_matches('"'))
         .collect();
-    let wanted = Work::ALL.map(|work| {
+    let [detect, merge] = Work::ALL.map(|work| {
         let queue = Queue::Work(work, 7).to_string();
-        let kind = queue.strip_suffix(".07").unwrap();
-        format!("^{kind}\\\\.[0-9]+$")
+        format!("{}\\\\.[0-9]+", queue.strip_suffix(".07").unwrap())
     });
-    assert_eq!(watched, wanted, "from its beginning to its end, so that dead.{} does not match", "detect");
+    let [dead_detect, dead_merge] = Work::ALL.map(|work| Queue::Dead(work).to_string());
+    let both = format!("dead\\\\.({}|{})", dead_detect.replace("dead.", ""), dead_merge.replace("dead.", ""));
+    // From its beginning to its end, so that dead.detect is none of detect's.
+    assert_eq!(watched, [format!("^{detect}$"), format!("^({merge}|{both})$")]);
 }
 
 #[test]
