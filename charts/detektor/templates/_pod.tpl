@@ -118,6 +118,7 @@ spec:
       env:
         {{- include "detektor.env" (dict "root" .root "env" dict) | nindent 8 }}
       securityContext: {{ include "detektor.containerSecurity" . }}
+      {{- /* One short process with one connection, which only looks whether the tables are there. */}}
       resources: {requests: {cpu: 10m, memory: 32Mi}, limits: {memory: 128Mi}}
       volumeMounts:
         {{- include "detektor.secretMounts" . | nindent 8 }}

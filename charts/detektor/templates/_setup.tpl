@@ -43,6 +43,7 @@ args: {{ .args | toJson }}
 env:
   {{- include "detektor.env" (dict "root" .part.root "env" dict) | nindent 2 }}
 securityContext: {{ include "detektor.containerSecurity" . }}
+{{- /* Short processes, one after the other, with one connection each. What takes long in a migration takes it in Postgres. */}}
 resources: {requests: {cpu: 50m, memory: 64Mi}, limits: {memory: 256Mi}}
 volumeMounts:
   {{- include "detektor.secretMounts" .part | nindent 2 }}
