@@ -11,6 +11,7 @@ use detektor_contract::names::{Queue, Work};
 use serde_json::{Map, Value};
 
 mod functions;
+mod names;
 mod refused;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
