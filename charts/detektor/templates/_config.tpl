@@ -23,10 +23,10 @@
 {{- $open := merge (dict "allow_unauthenticated" true) $process }}
 {{- $sections := include "detektor.servers" . | fromJson }}
 {{- $spool := dict "spool_dir" "/var/spool/detektor" "spool_bytes" (mul .Values.dispatcher.spoolMebibytes 1048576) }}
-{{- $_ := set $sections "dispatcher" (mergeOverwrite (deepCopy $open) $spool .Values.dispatcher.settings) }}
+{{- $_ := set $sections "dispatcher" (mergeOverwrite (deepCopy $open) $spool (.Values.dispatcher.settings | default dict)) }}
 {{- $tokens := dict "token_file" "/run/secrets/detektor/events/token" "admin_token_file" "/run/secrets/detektor/events/admin-token" }}
-{{- $_ := set $sections "events" (mergeOverwrite (deepCopy $process) $tokens .Values.events.settings) }}
-{{- $_ := set $sections "balancer" (mergeOverwrite (deepCopy $open) .Values.balancer.settings) }}
+{{- $_ := set $sections "events" (mergeOverwrite (deepCopy $process) $tokens (.Values.events.settings | default dict)) }}
+{{- $_ := set $sections "balancer" (mergeOverwrite (deepCopy $open) (.Values.balancer.settings | default dict)) }}
 {{- range $name, $function := .Values.functions }}
 {{- $_ := set $sections $name (mergeOverwrite (deepCopy $open) $function.settings) }}
 {{- end }}
