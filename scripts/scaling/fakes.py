@@ -92,7 +92,10 @@ class World(Cluster):
         return {
             "metadata": {"name": name, "labels": labels},
             "spec": {"nodeName": node} if node else {},
-            "status": {"phase": "Running" if node else "Pending", "conditions": [{"type": "Ready", "status": str(bool(node and ready))}]},
+            "status": {
+                "phase": "Running" if node else "Pending", "conditions": [{"type": "Ready", "status": str(bool(node and ready))}],
+                "containerStatuses": [{"containerID": f"containerd://id-of-{name}", "state": {"running": {}}}] if node else [],
+            },
         }
 
     def all_pods(self):
@@ -128,6 +131,8 @@ class World(Cluster):
             return {"items": [{"metadata": {"name": name}, "usage": {"cpu": "500000000n"}} for name in self.ready]}
         if "apiservices" in path:
             return {"status": {"conditions": [{"type": "Available", "status": "True"}]}}
+        if path.startswith("/api/v1/namespaces/kube-system/pods/kill-"):
+            return {"status": {"phase": "Succeeded"}}
         if rest.startswith("services/"):
             return {"metadata": {"name": rest[9:]}, "spec": {"selector": {"app": rest[9:]}}}
         if rest.startswith("secrets/"):
@@ -194,12 +199,21 @@ class World(Cluster):
             return self.command(words[words.index("--") + 2 : words.index("--config")], stdin)
         if words[0] == "exec":
             return json.dumps([{"name": "detect.00", "leader": "rabbit@rabbitmq-1.rabbitmq-nodes"}])
+        if words[0] == "create":
+            self.killed(json.loads(stdin)["spec"]["containers"][0]["env"][0]["value"])
         if words[0] == "logs":
             return (
                 '[pod/b] {"message":"rebalanced","camera":"a","from":"dispatcher-0, partition 1","to":"dispatcher-1, partition 1"}\n'
                 '[pod/b] {"message":"rebalanced","camera":"b","reason":"not wanted any more"}\n'
             )
         return ""
+
+    def killed(self, containers):
+        """Nobody is there for live cameras for a while, where a dispatcher dies."""
+        self.said.append(f"killed {containers}")
+        if "dispatcher" in containers:
+            now = time.time()
+            self.gaps.update({name: (now, now + 2) for name in self.cameras if "-live-" in name})
 
     def command(self, words, stdin):
         if words[:2] == ["cameras", "apply"]:
