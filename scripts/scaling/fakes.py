@@ -77,7 +77,7 @@ class World(Cluster):
         self.ready = {name: True for name in ("node-1", "node-2", "node-3")}
         self.cameras, self.said, self.wanted, self.gaps = {}, [], 3, {}
         self.hot, self.redelivered, self.depth = False, 0, 0
-        self.placed = None
+        self.placed, self.keda_says = None, "v2.21.0"
         self.alone = {"postgres": "node-1", "minio": "node-1", "detektor-cameras": "node-1"}
         self.dead, self.pod_numbers = set(), {role: list(range(count)) for role, count in ROLES.items()}
         self.pods_made = 100
@@ -125,8 +125,11 @@ class World(Cluster):
         if path == "/api/v1/nodes":
             return {"items": [self.node(name) for name in self.ready]}
         if path.endswith("/deployments") and "namespaces" not in path:
-            spec = {"template": {"spec": {"containers": [{"image": "keda:2.21.0"}]}}}
-            return {"items": [{"metadata": {"name": "keda-operator"}, "spec": spec, "status": {"readyReplicas": 1}}]}
+            spec = {"template": {"spec": {"containers": [{"image": "keda:2.20.1"}]}}}
+            meta = {"name": "keda-operator", "namespace": "keda"}
+            return {"items": [{"metadata": meta, "spec": spec, "status": {"readyReplicas": 1}}]}
+        if path == "/api/v1/namespaces/keda/pods":
+            return {"items": [{"metadata": {"name": "keda-operator-0"}}]}
         if path == "/apis/metrics.k8s.io/v1beta1/nodes":
             return {"items": [{"metadata": {"name": name}, "usage": {"cpu": "500000000n"}} for name in self.ready]}
         if "apiservices" in path:
@@ -176,6 +179,11 @@ class World(Cluster):
         return [{"metadata": {"name": "detektor-detection", "labels": self.labels("detection")}, "spec": {"minAvailable": 2}}]
 
     # Pages for Prometheus.
+
+    def text(self, path, timeout=10):
+        if path != "/api/v1/namespaces/keda/pods/keda-operator-0:8080/proxy/metrics" or not self.keda_says:
+            raise Refused(f"{path}: not here")
+        return f'keda_build_info{{git_commit="",version="{self.keda_says}"}} 1\n'
 
     def metrics(self, pod, port=8080, path="metrics", timeout=5):
         if port == 8080:

@@ -266,7 +266,7 @@ class Cluster:
             ],
         }
         for item in keda_operators(self):
-            found["keda"] = keda_version(item)
+            found["keda"] = keda_version(self, item)
         for item in self.ours(self.apps("deployments"), "detection"):
             found["image"] = image_of(item)
         for item in self.get(self.apps("statefulsets"))["items"]:
@@ -278,10 +278,17 @@ def image_of(item):
     return item["spec"]["template"]["spec"]["containers"][0]["image"].rpartition("/")[2]
 
 
-def keda_version(operator):
-    """By its label, or its image's tag: whichever is a version. A build of one's own may have neither."""
-    named = [operator["metadata"].get("labels", {}).get("app.kubernetes.io/version"), image_of(operator).rpartition(":")[2]]
-    return next((name for name in named if name and re.match(r"v?\d+\.\d", name)), " ".join(filter(None, named)))
+def keda_version(cluster, operator):
+    """As KEDA itself says; else by its image's tag."""
+    meta, said = operator["metadata"], None
+    try:
+        pods = cluster.get(f"/api/v1/namespaces/{meta['namespace']}/pods", labelSelector="app=keda-operator")["items"]
+        for pod in pods:
+            page = cluster.text(f"/api/v1/namespaces/{meta['namespace']}/pods/{pod['metadata']['name']}:{CONTAINER_PORT}/proxy/metrics")
+            said = said or re.search(r'keda_build_info\{.*version="v?(\d[^"]*)"', page)
+    except (OSError, Refused):
+        pass
+    return said[1] if said else image_of(operator).rpartition(":")[2]
 
 
 def keda_operators(cluster):

@@ -22,7 +22,7 @@ import scale_plot
 import spec
 import uneven
 from fakes import World, event, file_record, live_record
-from kube import CannotRun, NoAnswer, Pod, Refused, keda_version
+from kube import CannotRun, NoAnswer, Pod, Refused
 from passes import Reference
 from probe import Probe, totals
 from script import Limits
@@ -292,13 +292,12 @@ class Small(unittest.TestCase):
         self.assertGreater(told["downtime_s"], 0)
 
     def test_which_keda(self):
-        def operator(label, image):
-            template = {"spec": {"containers": [{"image": image}]}}
-            return {"metadata": {"labels": {"app.kubernetes.io/version": label}}, "spec": {"template": template}}
-
-        self.assertEqual(keda_version(operator("2.21.0", "ghcr.io/kedacore/keda:x")), "2.21.0")
-        self.assertEqual(keda_version(operator("main", "ghcr.io/kedacore/keda:2.21.0")), "2.21.0")
-        self.assertEqual(keda_version(operator("main", "localhost/keda:1")), "main 1")
+        world = World()
+        self.assertEqual(world.describe()["keda"], "2.21.0")
+        world.keda_says = "main"
+        self.assertEqual(world.describe()["keda"], "2.20.1", "by its tag")
+        world.keda_says = None
+        self.assertEqual(world.describe()["keda"], "2.20.1", "by its tag")
 
 
 class Commands(unittest.TestCase):
