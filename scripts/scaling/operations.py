@@ -11,6 +11,7 @@ are removed, and it is waited until there are as few pods as before.
   first_work_s            from the load step until the first segment is being worked on: with --from-zero
   p99_ms_at_steps_down    from a segment's end until its events can be read, within 12 s of a step that ends pods; and
   p99_ms_elsewhere_down   what it is on the way down otherwise
+  availability_percent    of the time, as a client of the events API sees it all the while
 
 --samples FILE keeps depth, replicas and latency over time, one JSON object a line; scale_plot.py draws them.
 """
@@ -25,6 +26,7 @@ import time
 from kube import CannotRun, NotInTime, Refused
 from load import Load, exact, note_all
 from meters import WHOLE, Broker, Histograms, histogram, samples, total
+from probe import Probe
 from script import comparing, parser, run, say
 
 # A pod has taken work once one of these has risen.
@@ -36,6 +38,8 @@ LATE_MS, LATER = 200.0, 1.5
 # As many pods are wanted as ever will be, when that has not changed for two rounds of the autoscaler.
 STEADY_S = 35
 PARTITIONS = 10
+# What a client asks the events API for, all the while.
+PATHS = ["/v1/cameras", "/v1/events?limit=20"]
 
 
 class Sampler(threading.Thread):
@@ -226,7 +230,9 @@ def measure(cluster, options, limits):
         reference = load.reference(options.fps, options.reference)
         load.clean()
         sampler = Sampler(cluster, broker, options.every, options.samples)
+        client = Probe(load.api, PATHS, options.pause)
         sampler.start()
+        client.start()
         try:
             sampler.mark(f"waiting for {own['min']} pods")
             wait(sampler, f"{own['min']} pods", lambda one: one["replicas"] == one["pods"] == own["min"], options.patience)
@@ -250,7 +256,9 @@ def measure(cluster, options, limits):
                 load.remove(quiet)
                 load.until_done(quiet, 300)
         finally:
+            client.stop()
             sampler.stop()
+        asked_s = sampler.now()
         broker.look()
         lost, doubled, records = load.compare(reference, [*step, *quiet])
     note_all("lost", lost)
@@ -264,6 +272,8 @@ def measure(cluster, options, limits):
         "scale_down_graceful": down is not None and not lost and not doubled and not (again or 0) - (redelivered_up or 0),
         "events_lost": len(lost), "doubled": len(doubled), "redelivered": again,
         "segments": sum(record["ledger"]["segments"] for record in records.values()),
+        "requests": client.requests, "failed_requests": client.failed,
+        "availability_percent": round(100 * (1 - client.unanswered_s / asked_s), 3),
         "min": own["min"], "max": own["max"], "depth_per_pod": own["depth_per_pod"],
         "samples": options.samples and pathlib.Path(options.samples).name,
     }
@@ -287,6 +297,7 @@ def judge(found, scaled, options, limits):
     if found["p99_ms_at_steps_down"] is not None:
         late = max(LATE_MS, LATER * (found["p99_ms_elsewhere_down"] or 0))
         limits.at_most("p99 around steps that end pods, ms (200, or half as much again as elsewhere)", found["p99_ms_at_steps_down"], late)
+    limits.at_least("availability, %", found["availability_percent"], 99.9)
     limits.exactly("events_lost", found["events_lost"], 0)
     limits.exactly("doubled", found["doubled"], 0)
     if found["redelivered"] is not None:
@@ -300,6 +311,7 @@ def arguments(argv=None):
     own.add_argument("--cameras", type=int, default=PARTITIONS, help="of the step; one keeps a queue full")
     own.add_argument("--background", type=int, default=3, help="cameras in real time, all the while")
     own.add_argument("--fps", type=int, default=1, help="looks a second")
+    own.add_argument("--pause", type=float, default=0.25, help="seconds between the requests of a client of the events API")
     own.add_argument("--every", type=float, default=2.0, help="seconds from one sample to the next")
     own.add_argument("--calm", type=float, default=20.0, help="seconds of peace before and after")
     own.add_argument("--patience", type=float, default=1800.0, help="seconds until pods have to be few again")

@@ -147,7 +147,7 @@ class Runs(unittest.TestCase):
 
     def test_operations(self):
         samples = pathlib.Path(self.folder.name) / "scale.jsonl"
-        code, found = self.run_test(operations, "--every=0.01", "--calm=2", f"--samples={samples}")
+        code, found = self.run_test(operations, "--every=0.01", "--pause=0.01", "--calm=2", f"--samples={samples}")
         self.assert_held(code, found)
         self.assertEqual((found["from"], found["wanted"], found["fit"], found["to"], found["pending"]), (3, 50, 6, 3, 44))
         self.assertTrue(found["scale_down_graceful"])
@@ -163,7 +163,7 @@ class Runs(unittest.TestCase):
             return kubectl(world, *words, **more)
 
         with mock.patch.object(World, "kubectl", again):
-            code, found = self.run_test(operations, "--every=0.01", "--calm=2")
+            code, found = self.run_test(operations, "--every=0.01", "--pause=0.01", "--calm=2")
         self.assertEqual((code, found["scale_down_graceful"]), (1, False))
 
     def test_failures(self):
