@@ -31,7 +31,7 @@ need() { # PROGRAM...
 
 need_cluster() {
   need kubectl
-  kubectl version --request-timeout=10s >/dev/null 2>&1 || die "no cluster answers: set KUBECONFIG, or make one: kind create cluster --name detektor --config configs/k8s/kind.yaml"
+  kubectl version --request-timeout=10s >/dev/null 2>&1 || die "no cluster answers: set KUBECONFIG, or make one: kind create cluster --config configs/k8s/kind.yaml"
 }
 
 make_namespace() {

@@ -11,6 +11,7 @@ import math
 import pathlib
 import re
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -127,6 +128,7 @@ def main():
         except ValueError as error:
             failed.append({"in": f"alarm: {name}", "query": expression, "error": str(error)})
     report = {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "queries": len(wanted),
         "with_data": with_data,
         "without_data": without_data,

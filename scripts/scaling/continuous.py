@@ -198,6 +198,7 @@ def measure(cluster, options, limits):
     }
     limits.exactly("breach", breach, None)
     limits.at_most("downtime, s", found["downtime_s"], options.downtime)
+    limits.at_most("requests without an answer", found["failed_requests"], options.failed)
     limits.exactly("lost", watch.lost, 0)
     limits.exactly("doubled", watch.doubled, 0)
     if watch.lives:
@@ -219,6 +220,7 @@ def arguments(argv=None):
     own.add_argument("--clients", type=int, default=2)
     own.add_argument("--pause", type=float, default=0.25, help="seconds between a client's requests")
     own.add_argument("--downtime", type=float, default=5.0, help="seconds without any answer that are no breach")
+    own.add_argument("--failed", type=int, default=0, help="requests that may fail, each after having been asked again for 5 s")
     own.add_argument("--gap", type=float, default=5.0, help="seconds from which on a gap is a breach")
     own.add_argument("--lag", type=float, default=30.0, help="seconds by which a gap that lasts may be told late")
     comparing(own)

@@ -4,12 +4,12 @@ For each fault, cameras on files and live ones run; then a node is killed, drain
 or MinIO is restarted, and mended again. In the end the files' events, looks and ledgers must be those of an undisturbed run, every
 ledger must close, and each moment of a live camera be in a frame or in a gap that its ledger names.
 
-  dispatcher-kill   a dispatcher's pod is killed
+  dispatcher-kill   a dispatcher's pod is killed, as a crash does (SIGKILL, see kill.py)
   node-kill         a power cut of a node; it boots again after a while
   node-cut          a node is cut off the network, until others have taken over, and healed
   node-drain        `kubectl drain` of a node, and uncordon
   pods-drain        the same of Detektor's own pods alone: RabbitMQ's stay where they are, so nothing may be delivered again
-  rabbitmq-leader   the member that leads most queues is killed
+  rabbitmq-leader   the member that leads most queues is killed in the same way
   postgres, minio   each is restarted
 
 `gap_s` is the longest gap of a live camera, `redelivered` what RabbitMQ delivered again.
@@ -21,6 +21,7 @@ import time
 
 import live
 import nodes
+from kill import kill
 from kube import CannotRun, Refused
 from load import Load, exact, need_live, note_all
 from meters import Broker
@@ -47,11 +48,11 @@ class Breaker:
         if fault in OF_NODES:
             told = self.node(fault)
         elif fault == "dispatcher-kill":
-            told = self.pod(self.dispatcher(), force=True)
+            told = self.kill(self.dispatcher())
         elif fault == "rabbitmq-leader":
-            told = self.pod(nodes.leader(self.cluster, self.broker.service), force=True)
+            told = self.kill(nodes.leader(self.cluster, self.broker.service))
         else:
-            told = self.pod(nodes.one_of(self.cluster, fault), force=False)
+            told = self.restart(nodes.one_of(self.cluster, fault))
         took = until("all pods ready again", lambda: nodes.all_ready(self.cluster), self.options.patience)
         return {**told, "ready_again_s": round(took, 1)}
 
@@ -62,8 +63,16 @@ class Breaker:
         pods = [pod for pod in self.cluster.pods("dispatcher") if pod.ready]
         return max(pods, key=lambda pod: mine.count(pod.name))
 
-    def pod(self, pod, force):
-        nodes.delete(self.cluster, pod, force)
+    def kill(self, pod):
+        if not kill(self.cluster, pod):
+            raise CannotRun(f"pod {pod} was gone before it could be killed")
+        return self.after(pod)
+
+    def restart(self, pod):
+        nodes.delete(self.cluster, pod)
+        return self.after(pod)
+
+    def after(self, pod):
         time.sleep(3)
         return {"broken": pod.name, "node": pod.node}
 
@@ -161,6 +170,9 @@ def judge(found, options, limits):
             limits.at_most(f"{fault}: gap of a live camera, s", found["gap_s"], 0)
         else:
             limits.below(f"{fault}: gap of a live camera, s", found["gap_s"], options.gap)
+        if fault == "dispatcher-kill":
+            # One that is killed cannot hand its cameras over.
+            limits.above(f"{fault}: it was no goodbye, gap of a live camera, s", found["gap_s"], 0)
     # A member of RabbitMQ that goes takes connections along, and what was on them is delivered again.
     if planned and found["redelivered"] is not None and (fault == "pods-drain" or not found["broker_there"]):
         limits.exactly(f"{fault}: redelivered", found["redelivered"], 0)

@@ -77,7 +77,7 @@ class World(Cluster):
         self.ready = {name: True for name in ("node-1", "node-2", "node-3")}
         self.cameras, self.said, self.wanted, self.gaps = {}, [], 3, {}
         self.hot, self.redelivered, self.depth = False, 0, 0
-        self.placed = None
+        self.placed, self.keda_says = None, "v2.21.0"
         self.alone = {"postgres": "node-1", "minio": "node-1", "detektor-cameras": "node-1"}
         self.dead, self.pod_numbers = set(), {role: list(range(count)) for role, count in ROLES.items()}
         self.pods_made = 100
@@ -92,7 +92,10 @@ class World(Cluster):
         return {
             "metadata": {"name": name, "labels": labels},
             "spec": {"nodeName": node} if node else {},
-            "status": {"phase": "Running" if node else "Pending", "conditions": [{"type": "Ready", "status": str(bool(node and ready))}]},
+            "status": {
+                "phase": "Running" if node else "Pending", "conditions": [{"type": "Ready", "status": str(bool(node and ready))}],
+                "containerStatuses": [{"containerID": f"containerd://id-of-{name}", "state": {"running": {}}}] if node else [],
+            },
         }
 
     def all_pods(self):
@@ -122,12 +125,17 @@ class World(Cluster):
         if path == "/api/v1/nodes":
             return {"items": [self.node(name) for name in self.ready]}
         if path.endswith("/deployments") and "namespaces" not in path:
-            spec = {"template": {"spec": {"containers": [{"image": "keda:2.21.0"}]}}}
-            return {"items": [{"metadata": {"name": "keda-operator"}, "spec": spec, "status": {"readyReplicas": 1}}]}
+            spec = {"template": {"spec": {"containers": [{"image": "keda:2.20.1"}]}}}
+            meta = {"name": "keda-operator", "namespace": "keda"}
+            return {"items": [{"metadata": meta, "spec": spec, "status": {"readyReplicas": 1}}]}
+        if path == "/api/v1/namespaces/keda/pods":
+            return {"items": [{"metadata": {"name": "keda-operator-0"}}]}
         if path == "/apis/metrics.k8s.io/v1beta1/nodes":
             return {"items": [{"metadata": {"name": name}, "usage": {"cpu": "500000000n"}} for name in self.ready]}
         if "apiservices" in path:
             return {"status": {"conditions": [{"type": "Available", "status": "True"}]}}
+        if path.startswith("/api/v1/namespaces/kube-system/pods/kill-"):
+            return {"status": {"phase": "Succeeded"}}
         if rest.startswith("services/"):
             return {"metadata": {"name": rest[9:]}, "spec": {"selector": {"app": rest[9:]}}}
         if rest.startswith("secrets/"):
@@ -172,6 +180,11 @@ class World(Cluster):
 
     # Pages for Prometheus.
 
+    def text(self, path, timeout=10):
+        if path != "/api/v1/namespaces/keda/pods/keda-operator-0:8080/proxy/metrics" or not self.keda_says:
+            raise Refused(f"{path}: not here")
+        return f'keda_build_info{{git_commit="",version="{self.keda_says}"}} 1\n'
+
     def metrics(self, pod, port=8080, path="metrics", timeout=5):
         if port == 8080:
             merged = int(CLOCK() * FAST) % 10**6
@@ -194,12 +207,21 @@ class World(Cluster):
             return self.command(words[words.index("--") + 2 : words.index("--config")], stdin)
         if words[0] == "exec":
             return json.dumps([{"name": "detect.00", "leader": "rabbit@rabbitmq-1.rabbitmq-nodes"}])
+        if words[0] == "create":
+            self.killed(json.loads(stdin)["spec"]["containers"][0]["env"][0]["value"])
         if words[0] == "logs":
             return (
                 '[pod/b] {"message":"rebalanced","camera":"a","from":"dispatcher-0, partition 1","to":"dispatcher-1, partition 1"}\n'
                 '[pod/b] {"message":"rebalanced","camera":"b","reason":"not wanted any more"}\n'
             )
         return ""
+
+    def killed(self, containers):
+        """Nobody is there for live cameras for a while, where a dispatcher dies."""
+        self.said.append(f"killed {containers}")
+        if "dispatcher" in containers:
+            now = time.time()
+            self.gaps.update({name: (now, now + 2) for name in self.cameras if "-live-" in name})
 
     def command(self, words, stdin):
         if words[:2] == ["cameras", "apply"]:

@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import threading
@@ -50,7 +51,10 @@ class Pod:
         self.node, self.phase = spec.get("nodeName"), status.get("phase")
         self.fits = self.node is not None
         self.ready = conditions.get("Ready", False) and not self.terminating
-        self.restarts = sum(one.get("restartCount", 0) for one in status.get("containerStatuses", []))
+        statuses = status.get("containerStatuses", [])
+        self.restarts = sum(one.get("restartCount", 0) for one in statuses)
+        # As the node's control groups name them.
+        self.containers = [one["containerID"].rpartition("/")[2] for one in statuses if "running" in one.get("state", {})]
 
     def __repr__(self):
         return f"{self.name} on {self.node}"
@@ -255,17 +259,36 @@ class Cluster:
             "kubernetes": self.get("/version")["gitVersion"],
             "keda": None,
             "image": None,
+            "servers": {},
             "nodes": [
                 {"name": node["metadata"]["name"], **{key: node["status"]["capacity"].get(key) for key in ("cpu", "memory")}}
                 for node in nodes
             ],
         }
         for item in keda_operators(self):
-            tag = item["spec"]["template"]["spec"]["containers"][0]["image"].rpartition(":")[2]
-            found["keda"] = item["metadata"].get("labels", {}).get("app.kubernetes.io/version", tag)
+            found["keda"] = keda_version(self, item)
         for item in self.ours(self.apps("deployments"), "detection"):
-            found["image"] = item["spec"]["template"]["spec"]["containers"][0]["image"].rpartition("/")[2]
+            found["image"] = image_of(item)
+        for item in self.get(self.apps("statefulsets"))["items"]:
+            found["servers"][item["metadata"]["name"]] = image_of(item)
         return found
+
+
+def image_of(item):
+    return item["spec"]["template"]["spec"]["containers"][0]["image"].rpartition("/")[2]
+
+
+def keda_version(cluster, operator):
+    """As KEDA itself says; else by its image's tag."""
+    meta, said = operator["metadata"], None
+    try:
+        pods = cluster.get(f"/api/v1/namespaces/{meta['namespace']}/pods", labelSelector="app=keda-operator")["items"]
+        for pod in pods:
+            page = cluster.text(f"/api/v1/namespaces/{meta['namespace']}/pods/{pod['metadata']['name']}:{CONTAINER_PORT}/proxy/metrics")
+            said = said or re.search(r'keda_build_info\{.*version="v?(\d[^"]*)"', page)
+    except (OSError, Refused):
+        pass
+    return said[1] if said else image_of(operator).rpartition(":")[2]
 
 
 def keda_operators(cluster):

@@ -100,11 +100,10 @@ def uncordon(cluster, node):
     cluster.kubectl("uncordon", node)
 
 
-def delete(cluster, pod, force=False):
-    """Deletes a pod: as an eviction does, or at once."""
-    say(f"pod {pod}: {'killed' if force else 'deleted'}")
-    how = ["--grace-period=0", "--force"] if force else []
-    cluster.kubectl("delete", "pod", "-n", cluster.namespace, pod.name, "--wait=false", "--ignore-not-found", *how)
+def delete(cluster, pod):
+    """Deletes a pod, as an eviction does: it is asked to end, and another one takes its place."""
+    say(f"pod {pod}: deleted")
+    cluster.kubectl("delete", "pod", "-n", cluster.namespace, pod.name, "--wait=false", "--ignore-not-found")
 
 
 def one_of(cluster, service):

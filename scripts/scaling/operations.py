@@ -9,6 +9,9 @@ are removed, and it is waited until there are as few pods as before.
   events_lost             what the cameras' passes lack beside an undisturbed run
   wanted_max_s            from the backlog that is worth the maximum until as many pods are wanted, whether they fit or not
   first_work_s            from the load step until the first segment is being worked on: with --from-zero
+  p99_ms_at_steps_down    from a segment's end until its events can be read, within 12 s of a step that ends pods; and
+  p99_ms_elsewhere_down   what it is on the way down otherwise
+  availability_percent    of the time, as a client of the events API sees it all the while
 
 --samples FILE keeps depth, replicas and latency over time, one JSON object a line; scale_plot.py draws them.
 """
@@ -23,13 +26,20 @@ import time
 from kube import CannotRun, NotInTime, Refused
 from load import Load, exact, note_all
 from meters import WHOLE, Broker, Histograms, histogram, samples, total
+from probe import Probe
 from script import comparing, parser, run, say
 
 # A pod has taken work once one of these has risen.
 WORK = ("detektor_detect_running_batches", "detektor_detect_batch_messages_count", "detektor_detect_settled_messages_total")
+# So long after a step that ends pods, those that go are at it: they finish what they hold, and others take over.
+STEP_S = 12.0
+# The goal for the whole, and how much more it may be around such steps where it is not met elsewhere either.
+LATE_MS, LATER = 200.0, 1.5
 # As many pods are wanted as ever will be, when that has not changed for two rounds of the autoscaler.
 STEADY_S = 35
 PARTITIONS = 10
+# What a client asks the events API for, all the while.
+PATHS = ["/v1/cameras", "/v1/events?limit=20"]
 
 
 class Sampler(threading.Thread):
@@ -40,7 +50,7 @@ class Sampler(threading.Thread):
         self.cluster, self.broker, self.every = cluster, broker, every
         self.histograms, self.before = Histograms(cluster), {}
         self.file = open(file, "w", buffering=1, encoding="utf-8") if file else None
-        self.begun, self.all, self.worked = time.monotonic(), [], {}
+        self.begun, self.all, self.worked, self.merged = time.monotonic(), [], {}, []
         self.told = threading.Event()
 
     def now(self):
@@ -68,6 +78,7 @@ class Sampler(threading.Thread):
         found = self.histograms.buckets().get(WHOLE, {})
         new = {border: count - self.before.get(border, 0) for border, count in found.items()}
         self.before = found
+        self.merged.append((self.now(), new))
         quantile = lambda share: round(1000 * value, 1) if new and new[math.inf] and (  # noqa: E731
             value := histogram.quantile(new, share)) is not None else None
         sample = {
@@ -194,13 +205,34 @@ def figures(taken, worked, stepped, over, own):
     }
 
 
+def on_the_way_down(taken, merged, over):
+    """p99 latency in milliseconds of what was merged around the steps that end pods, and elsewhere on the way down; the backlog, which
+    is late because of the way up, does not count."""
+    down = [one for one in taken if one["at_s"] > over]
+    worked_off = next((after["at_s"] for before, after in zip(down, down[1:]) if not (before["depth"] or after["depth"])), math.inf)
+    steps = [after["at_s"] for before, after in zip(down, down[1:]) if after["replicas"] < before["replicas"]]
+    sums = {True: {}, False: {}}
+    for at, buckets in merged:
+        if at > worked_off:
+            whole = sums[any(0 <= at - step <= STEP_S for step in steps)]
+            whole.update({border: whole.get(border, 0) + count for border, count in buckets.items()})
+
+    def p99(buckets):
+        value = histogram.quantile(buckets, 0.99) if buckets and buckets[math.inf] else None
+        return None if value is None else round(1000 * value, 1)
+
+    return {"p99_ms_at_steps_down": p99(sums[True]), "p99_ms_elsewhere_down": p99(sums[False]), "steps_down": len(steps)}
+
+
 def measure(cluster, options, limits):
     own, broker = scaling(cluster), Broker(cluster)
     with AtZero(cluster, own, options) as own, Load(cluster, options.keep) as load:
         reference = load.reference(options.fps, options.reference)
         load.clean()
         sampler = Sampler(cluster, broker, options.every, options.samples)
+        client = Probe(load.api, PATHS, options.pause)
         sampler.start()
+        client.start()
         try:
             sampler.mark(f"waiting for {own['min']} pods")
             wait(sampler, f"{own['min']} pods", lambda one: one["replicas"] == one["pods"] == own["min"], options.patience)
@@ -224,7 +256,9 @@ def measure(cluster, options, limits):
                 load.remove(quiet)
                 load.until_done(quiet, 300)
         finally:
+            client.stop()
             sampler.stop()
+        asked_s = sampler.now()
         broker.look()
         lost, doubled, records = load.compare(reference, [*step, *quiet])
     note_all("lost", lost)
@@ -232,11 +266,14 @@ def measure(cluster, options, limits):
     again = broker.redelivered()
     found = {
         **figures(sampler.all, sampler.worked, stepped, over, own),
+        **on_the_way_down(sampler.all, sampler.merged, over),
         "to": own["min"] if down else sampler.last()["replicas"],
         "scale_down_seconds": None if down is None else round(down - over, 1),
         "scale_down_graceful": down is not None and not lost and not doubled and not (again or 0) - (redelivered_up or 0),
         "events_lost": len(lost), "doubled": len(doubled), "redelivered": again,
         "segments": sum(record["ledger"]["segments"] for record in records.values()),
+        "requests": client.requests, "failed_requests": client.failed,
+        "availability_percent": round(100 * (1 - client.unanswered_s / asked_s), 3),
         "min": own["min"], "max": own["max"], "depth_per_pod": own["depth_per_pod"],
         "samples": options.samples and pathlib.Path(options.samples).name,
     }
@@ -257,6 +294,10 @@ def judge(found, scaled, options, limits):
         limits.at_most("first segment in work, s", found["first_work_s"], options.first)
     limits.exactly("pods after", found["to"], found["min"])
     limits.exactly("scale_down_graceful", found["scale_down_graceful"], True)
+    if found["p99_ms_at_steps_down"] is not None:
+        late = max(LATE_MS, LATER * (found["p99_ms_elsewhere_down"] or 0))
+        limits.at_most("p99 around steps that end pods, ms (200, or half as much again as elsewhere)", found["p99_ms_at_steps_down"], late)
+    limits.at_least("availability, %", found["availability_percent"], 99.9)
     limits.exactly("events_lost", found["events_lost"], 0)
     limits.exactly("doubled", found["doubled"], 0)
     if found["redelivered"] is not None:
@@ -270,6 +311,7 @@ def arguments(argv=None):
     own.add_argument("--cameras", type=int, default=PARTITIONS, help="of the step; one keeps a queue full")
     own.add_argument("--background", type=int, default=3, help="cameras in real time, all the while")
     own.add_argument("--fps", type=int, default=1, help="looks a second")
+    own.add_argument("--pause", type=float, default=0.25, help="seconds between the requests of a client of the events API")
     own.add_argument("--every", type=float, default=2.0, help="seconds from one sample to the next")
     own.add_argument("--calm", type=float, default=20.0, help="seconds of peace before and after")
     own.add_argument("--patience", type=float, default=1800.0, help="seconds until pods have to be few again")

@@ -7,6 +7,8 @@ from kube import Refused, keda_operators
 from script import parser, run
 
 METRICS_API = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
+# As the specification counts.
+MESH_PODS = 6
 MESHES = {"istio": "istio-system", "linkerd": "linkerd"}
 # What a quantity's suffix stands for, in thousandths of a core.
 SUFFIX = {"n": 1e-6, "u": 1e-3, "m": 1.0, "": 1e3}
@@ -62,7 +64,7 @@ def measure(cluster, options, limits):
         namespace = MESHES[options.mesh]
         pods = cluster.get(f"/api/v1/namespaces/{namespace}/pods")["items"]
         found["mesh_pods"] = sum(pod["status"].get("phase") == "Running" for pod in pods)
-        limits.at_least(f"running pods in {namespace}", found["mesh_pods"], 1)
+        limits.at_least(f"running pods in {namespace}", found["mesh_pods"], MESH_PODS)
     return found
 
 

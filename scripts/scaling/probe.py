@@ -24,8 +24,8 @@ class Probe(threading.Thread):
         self.api, self.paths, self.pause = api, paths, pause
         self.requests = self.failed = self.retried = 0
         self.errors, self.slowest_s = [], 0.0
-        # Since when there is no answer, and the longest that ever lasted.
-        self.bad_since, self.longest_s = None, 0.0
+        # Since when there is no answer, the longest that ever lasted, and all of it together.
+        self.bad_since, self.longest_s, self.unanswered_s = None, 0.0, 0.0
         self.told = threading.Event()
 
     def run(self):
@@ -50,7 +50,9 @@ class Probe(threading.Thread):
                 self.bad_since = self.bad_since or attempt
                 return self.fails(f"{path}: status {status}: {body[:200]!r}")
             self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
-            self.longest_s, self.bad_since = self.downtime_s(), None
+            if self.bad_since:
+                self.longest_s, self.unanswered_s = self.downtime_s(), self.unanswered_s + time.monotonic() - self.bad_since
+                self.bad_since = None
             return None
 
     def fails(self, why):
@@ -65,6 +67,8 @@ class Probe(threading.Thread):
         self.told.set()
         if self.is_alive():
             self.join(RETRY_S + TIMEOUT_S + 1)
+        if self.bad_since:
+            self.unanswered_s += time.monotonic() - self.bad_since
 
 
 def totals(probes):
@@ -74,6 +78,7 @@ def totals(probes):
         "failed_requests": sum(probe.failed for probe in probes),
         "retried": sum(probe.retried for probe in probes),
         "downtime_s": round(max(probe.downtime_s() for probe in probes), 2),
+        "unanswered_s": round(max(probe.unanswered_s for probe in probes), 2),
         "slowest_request_s": round(max(probe.slowest_s for probe in probes), 2),
         "errors": [error for probe in probes for error in probe.errors][:10],
     }

@@ -1,6 +1,7 @@
 """The parts that need no cluster, one at a time."""
 
 import json
+import math
 import os
 import pathlib
 import random
@@ -178,6 +179,15 @@ class Scaling(unittest.TestCase):
         }
         self.assertEqual(found, expected)
 
+    def test_what_is_late_because_pods_go(self):
+        taken = [{"at_s": float(at), "depth": 9 if at < 4 else 0, "replicas": 6 if at < 20 else 3} for at in range(0, 60, 2)]
+        in_time, late = {0.1: 10, 0.2: 10, math.inf: 10}, {0.1: 0, 0.2: 10, math.inf: 10}
+        merged = [(at, late if at < 6 or 20 <= at <= 32 else in_time) for at in range(0, 60, 2)]
+        found = operations.on_the_way_down(taken, merged, over=1.0)
+        self.assertEqual(found, {"p99_ms_at_steps_down": 199.0, "p99_ms_elsewhere_down": 99.0, "steps_down": 1})
+        nothing = operations.on_the_way_down(taken, [(at, {math.inf: 0}) for at in range(60)], over=1.0)
+        self.assertEqual((nothing["p99_ms_at_steps_down"], nothing["p99_ms_elsewhere_down"]), (None, None))
+
     def test_zero_has_to_be_allowed(self):
         options = operations.arguments(["--from-zero"])
         with self.assertRaisesRegex(CannotRun, "--patch"):
@@ -263,6 +273,31 @@ class Small(unittest.TestCase):
         told = totals([probe])
         self.assertEqual((told["requests"], told["failed_requests"], told["retried"]), (4, 1, 2))
         self.assertLess(0.05, told["downtime_s"])
+
+    def test_all_outages_count_and_the_longest_is_told(self):
+        class Api:
+            route = property(lambda self: self)
+
+            def ask(self, path, timeout):
+                return next(answers), b""
+
+        answers = iter([503, 200, 503, 503, 200])
+        clock = iter(range(100))
+        with mock.patch("time.monotonic", lambda: next(clock)):
+            probe = Probe(Api(), ["/v1/cameras"], 0)
+            for _ in range(5):
+                probe.request("/v1/cameras")
+            told = totals([probe])
+        self.assertGreater(told["unanswered_s"], told["downtime_s"])
+        self.assertGreater(told["downtime_s"], 0)
+
+    def test_which_keda(self):
+        world = World()
+        self.assertEqual(world.describe()["keda"], "2.21.0")
+        world.keda_says = "main"
+        self.assertEqual(world.describe()["keda"], "2.20.1", "by its tag")
+        world.keda_says = None
+        self.assertEqual(world.describe()["keda"], "2.20.1", "by its tag")
 
 
 class Commands(unittest.TestCase):

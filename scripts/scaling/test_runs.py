@@ -20,6 +20,7 @@ import script
 import stateless
 import uneven
 from fakes import World, fast_clock
+from kube import NotInTime
 
 RECORD = World.record
 
@@ -74,7 +75,15 @@ class Runs(unittest.TestCase):
         self.assert_held(code, found)
         self.assertIn("failed: 0\n", log.read_text())
         self.assertGreater(found["requests"], 0)
-        self.assertTrue(any("delete pod" in said for said in self.world.said))
+        self.assertTrue(any("delete pod -n detektor" in said for said in self.world.said))
+        self.assertTrue(any(said.startswith("killed id-of-") for said in self.world.said))
+
+    def test_stateless_says_that_nothing_is_known_yet(self):
+        log = pathlib.Path(self.folder.name) / "test_results.log"
+        log.write_text("failed: 0\n")
+        with mock.patch.object(World, "deployment", mock.Mock(side_effect=NotInTime("x"))):
+            code, _ = self.run_test(stateless, "--duration=5", "--kill-random-pods", "--every=1", f"--log={log}")
+        self.assertEqual((code, log.read_text()), (1, "failed: not known yet\n"))
 
     def test_stateless_sees_a_lost_event(self):
         def lossy(world, name):
@@ -138,7 +147,7 @@ class Runs(unittest.TestCase):
 
     def test_operations(self):
         samples = pathlib.Path(self.folder.name) / "scale.jsonl"
-        code, found = self.run_test(operations, "--every=0.01", "--calm=2", f"--samples={samples}")
+        code, found = self.run_test(operations, "--every=0.01", "--pause=0.01", "--calm=2", f"--samples={samples}")
         self.assert_held(code, found)
         self.assertEqual((found["from"], found["wanted"], found["fit"], found["to"], found["pending"]), (3, 50, 6, 3, 44))
         self.assertTrue(found["scale_down_graceful"])
@@ -154,7 +163,7 @@ class Runs(unittest.TestCase):
             return kubectl(world, *words, **more)
 
         with mock.patch.object(World, "kubectl", again):
-            code, found = self.run_test(operations, "--every=0.01", "--calm=2")
+            code, found = self.run_test(operations, "--every=0.01", "--pause=0.01", "--calm=2")
         self.assertEqual((code, found["scale_down_graceful"]), (1, False))
 
     def test_failures(self):
@@ -168,10 +177,17 @@ class Runs(unittest.TestCase):
             code, found = self.run_test(failures, f"--reference={self.reference}")
         self.assert_held(code, found)
         self.assertEqual([one["fault"] for one in found["faults"]], list(failures.FAULTS))
-        self.assertEqual((found["lost"], found["doubled"], found["ledger_closes"], found["gap_s"]), (0, 0, True, 0.0))
+        self.assertEqual((found["lost"], found["doubled"], found["ledger_closes"], found["gap_s"]), (0, 0, True, 2.0))
         broken = pathlib.Path(self.folder.name, "broken").read_text().split("\n")[:4]
         self.assertEqual([line.split()[0] for line in broken], ["kill", "start", "cut", "heal"])
-        self.assertTrue(any("delete pod -n detektor rabbitmq-1" in said for said in self.world.said))
+        self.assertIn("killed id-of-rabbitmq-1", self.world.said)
+        self.assertTrue(any("killed id-of-dispatcher-" in said for said in self.world.said))
+        self.assertTrue(any("delete pod -n detektor postgres-0" in said for said in self.world.said))
+
+    def test_a_dispatcher_that_says_goodbye_was_not_killed(self):
+        with mock.patch.object(World, "killed", lambda *_: None):
+            code, found = self.run_test(failures, "--only=dispatcher-kill")
+        self.assertEqual((code, found["gap_s"], found["lost"]), (1, 0.0, 0))
 
     def test_failures_say_what_did_not_go_through(self):
         code, found = self.run_test(failures, "--only=postgres", "--only=dispatcher-kill", "--live=0", "--patience=1")
