@@ -147,7 +147,7 @@ fuzz target seconds="60":
     cargo +nightly fuzz run {{ if target =~ '^(manifest|slicer)$' { "--features " + target } else { "" } }} {{ target }} \
         -- -max_total_time={{ seconds }}
 
-# Write what the chart renders, configs/k8s/rendered/ and keda/, from the chart.
+# Write what the chart knows of docs/settings.md, and what it renders, configs/k8s/rendered/ and keda/.
 charts:
     scripts/setup/go-program helm >/dev/null
     DETEKTOR_WRITE_CHARTS=1 cargo test --workspace --test charts the_chart_renders

@@ -2,7 +2,8 @@
 """Runs every query of the dashboard, and every selector and expression of the alarms, against a Prometheus that has scraped a real run.
 
 Prints one JSON object, and exits 1 if a query fails or returns nothing. An alarm's expression returns nothing while all is well, so what
-has to return something is each of the series that it names; the expression itself only has to be one that Prometheus takes.
+has to return something is each of the series that it names, but for those that only an accident makes (`CALM`); the expression itself only has
+to be one that Prometheus takes.
 `--without-kubernetes`: leaves out, and lists as `skipped`, what only kube-state-metrics, the kubelet and KEDA can answer."""
 
 import argparse
@@ -18,6 +19,8 @@ import urllib.request
 
 FILES = pathlib.Path(__file__).resolve().parents[2] / "charts/detektor/files"
 KUBERNETES = re.compile(r"\b(kube|keda|container)_\w+")
+# What there is only where something has gone wrong already.
+CALM = re.compile(r'reason="OOMKilled"')
 # A series' name, its matchers and none of PromQL's own words behind which there is a parenthesis.
 SELECTOR = re.compile(r"\b((?:detektor|rabbitmq|kube|keda|container)_\w+|up\b)(\{[^}]*\})?")
 
@@ -113,7 +116,7 @@ def main():
             skipped.append({"in": where, "query": query})
             continue
         try:
-            if ask(url, query, token):
+            if ask(url, query, token) or CALM.search(query):
                 with_data += 1
             else:
                 without_data.append({"in": where, "query": query})

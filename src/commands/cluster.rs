@@ -258,23 +258,25 @@ pub async fn partitions(args: PartitionsArgs) -> anyhow::Result<()> {
     let placement = coordination.placement().await?;
     let queues = RabbitMq::new(servers.rabbitmq.options())?;
     let flows = queues.flows().await.context("RabbitMQ")?;
-    let mut shown = Vec::new();
-    for (queue, standing) in queues.partitions().await.context("RabbitMQ")?.0 {
+    let work = queues.partitions().await.context("RabbitMQ")?.0.into_iter().map(|(queue, standing)| match standing {
+        Standing::Open => (queue, "open"),
+        Standing::Retired => (queue, "retired"),
+    });
+    let dead = flows.keys().filter(|queue| matches!(queue, Queue::Dead(_))).map(|queue| (*queue, "dead"));
+    let shown = work.chain(dead).map(|(queue, state)| {
         let Flow { depth, in_per_s, out_per_s } = flows.get(&queue).copied().unwrap_or_default();
         let here = |partition| placement.cameras.iter().filter(|row| row.partition == partition).count();
-        shown.push(QueueShown {
+        QueueShown {
             queue: queue.to_string(),
-            state: match standing {
-                Standing::Open => "open",
-                Standing::Retired => "retired",
-            },
+            state,
             ready: depth.ready,
             unacked: depth.unacked,
             in_per_s,
             out_per_s,
             cameras: if let Queue::Work(_, partition) = queue { here(partition) } else { 0 },
-        });
-    }
+        }
+    });
+    let shown: Vec<QueueShown> = shown.collect();
     let mut out = std::io::stdout().lock();
     if args.json {
         let object = serde_json::json!({ "wanted": placement.partitions, "queues": shown });
@@ -286,7 +288,7 @@ pub async fn partitions(args: PartitionsArgs) -> anyhow::Result<()> {
         let (coming, going) = (rate(in_per_s), rate(out_per_s));
         writeln!(
             out,
-            "{queue:10} {state:8} {cameras:5} cameras {ready:7} ready {unacked:5} unacked {coming:>7} in/s {going:>7} out/s"
+            "{queue:11} {state:8} {cameras:5} cameras {ready:7} ready {unacked:5} unacked {coming:>7} in/s {going:>7} out/s"
         )?;
     }
     match placement.partitions {

@@ -238,11 +238,15 @@ impl Keda {
     }
 }
 
-/// What all queues of a kind hold together.
+/// What all queues hold together that a kind of worker empties: merge keeps what failed for good, too.
 fn depth(partitions: &Value, work: Work) -> Depth {
     let queues = partitions["queues"].as_array().into_iter().flatten();
     let named = |queue: &Value| queue["queue"].as_str().and_then(|name| name.parse().ok());
-    let mine = queues.filter(|queue| matches!(named(queue), Some(Queue::Work(kind, _)) if kind == work));
+    let mine = queues.filter(|queue| match named(queue) {
+        Some(Queue::Work(kind, _)) => kind == work,
+        Some(Queue::Dead(_)) => work == Work::Merge,
+        None => false,
+    });
     let plus = |sum: Option<f64>, value: &Value| Some(sum? + value.as_f64()?);
     let none = Depth { in_per_s: Some(0.0), out_per_s: Some(0.0), ..Depth::default() };
     mine.fold(none, |sum, queue| Depth {

@@ -113,6 +113,19 @@ fn a_steady_load() {
 }
 
 #[test]
+fn what_failed_for_good_is_work_for_merge() {
+    let mut told = partitions([(1, 5), (1, 2)]);
+    let dead =
+        json!({ "queue": "dead.detect", "state": "dead", "ready": 3, "unacked": 0, "in_per_s": 0.0, "out_per_s": 0.0 });
+    told["queues"].as_array_mut().unwrap().push(dead);
+    let ready = |work| {
+        let looked = Looked { work, partitions: Ok(told.clone()), ..steady() };
+        Facts::new(&looked).depth.unwrap().ready
+    };
+    assert_eq!((ready(Work::Detect), ready(Work::Merge)), (2, 1003));
+}
+
+#[test]
 fn what_the_hpa_tolerates() {
     // 10 segments ask for 8 pods, and are within a tenth of what 7 are for.
     insta::assert_snapshot!(said(&Looked { partitions: Ok(partitions([(2, 6), (1, 1)])), ..steady() }));
