@@ -18,7 +18,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["functions.merge.settings.batch_max=32"], "its batches (2) times batch_max (32) are 64"),
     (&["functions.detect.queues=detect"], "functions.detect.queues is detect: it has to be a regular expression"),
     // Settings that other values make, wherever they are.
-    (&["settings.detect.drain_ms=5000"], "settings.detect.drain_ms cannot be set there: it follows from drainSeconds"),
+    (&["settings.detect.drain_ms=5000"], "cannot be set there: it follows from the value drainSeconds"),
     (&["functions.detect.settings.drain_ms=5000"], "functions.detect.settings.drain_ms cannot be set there"),
     (&["events.settings.drain_ms=5000"], "events.settings.drain_ms cannot be set there"),
     (&["balancer.settings.listen=0.0.0.0:80"], "balancer.settings.listen cannot be set there: probes and services"),
@@ -51,8 +51,8 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["dispatcher.settings.ttl_ms=null"], "the dispatcher's ttl_ms is 5000, and the balancer's is 2500"),
     (&["dispatcher.settings.beat_ms=1000"], "ttl_ms is 2500, and the dispatcher's beat_ms is 1000"),
     (&["balancer.settings.interval_ms=1000"], "ttl_ms is 2500, and the balancer's interval_ms is 1000"),
-    (&["settings.merge.hole_wait_ms=20000"], "merge's hole_wait_ms is 20000, and the balancer's is 10000"),
-    (&["balancer.settings.hole_wait_ms=0"], "merge's hole_wait_ms is 10000, and the balancer's is 0"),
+    (&["settings.merge.hole_wait_ms=20000"], "20000, and settings.balancer.hole_wait_ms is 10000"),
+    (&["balancer.settings.hole_wait_ms=0"], "settings.merge.hole_wait_ms is 10000, and"),
     // URLs.
     (&["rabbitmq.url=amqp://guest:guest@rabbitmq"], "rabbitmq.url has a user or password in it"),
     (&["rabbitmq.url=http://rabbitmq"], "rabbitmq.url is http://rabbitmq: it has to begin with amqp:// or amqps://"),

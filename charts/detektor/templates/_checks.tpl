@@ -85,7 +85,7 @@ value is (a number, a text, how large) and which values there are is in values.s
 {{/* Settings that are not set as settings, by section, and why; "*" is each role. */}}
 {{- define "detektor.notSettings" -}}
 "*":
-  drain_ms: it follows from drainSeconds
+  drain_ms: it follows from the value drainSeconds, which is for all
   listen: probes and services ask pods at port 8080
   allow_unauthenticated: all roles but events are open to the cluster, and events asks for a token
 dispatcher:
@@ -168,7 +168,7 @@ postgres:
 {{- end }}
 {{- end }}
 {{- if ne (int $settings.merge.hole_wait_ms) (int $balancer.hole_wait_ms) }}
-{{- fail (printf "merge's hole_wait_ms is %v, and the balancer's is %v: they have to be the same, since the balancer waits in merge's stead for a camera that is silent" $settings.merge.hole_wait_ms $balancer.hole_wait_ms) }}
+{{- fail (printf "settings.merge.hole_wait_ms is %v, and settings.balancer.hole_wait_ms is %v: they have to be the same, since the balancer waits in merge's stead for a camera that is silent" $settings.merge.hole_wait_ms $balancer.hole_wait_ms) }}
 {{- end }}
 {{- end -}}
 
