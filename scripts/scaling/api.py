@@ -14,9 +14,33 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from kube import NO_REDIRECT, CannotRun, NoAnswer, Refused
+from kube import CannotRun, NoAnswer, Refused, StayHere
 
 PAGE = 500
+# The kernel takes a connection, however busy its program is.
+CONNECT_S = 0.3
+
+
+class Quick(http.client.HTTPConnection):
+    """Waits shorter for a connection than for an answer: a pod whose node is gone takes none, and a Service leads there until Kubernetes
+    notices."""
+
+    def connect(self):
+        patience, self.timeout = self.timeout, min(self.timeout, CONNECT_S)
+        try:
+            super().connect()
+        finally:
+            self.timeout = patience
+        self.sock.settimeout(patience)
+
+
+class Quickly(urllib.request.HTTPHandler):
+    def http_open(self, request):
+        return self.do_open(Quick, request)
+
+
+# A redirect is an answer, and no proxy of the environment comes between us and the cluster.
+OPENER = urllib.request.build_opener(StayHere, urllib.request.ProxyHandler({}), Quickly())
 
 
 class Direct:
@@ -32,7 +56,7 @@ class Direct:
         """Status and body of an answer. NoAnswer where there was none."""
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.token}"})
         try:
-            with NO_REDIRECT.open(request, timeout=timeout) as answer:
+            with OPENER.open(request, timeout=timeout) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:

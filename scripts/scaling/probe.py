@@ -1,8 +1,8 @@
 """Asks the events API without pause, and keeps count.
 
 A request is what a user wants to know. Whoever gets no answer, since the pod that it reached died, asks again at once over a new
-connection, as HTTP clients do with a GET; a request has failed if there is no answer within `RETRY_S`, or if the answer is
-another status than 200.
+connection, as HTTP clients do with a GET, and gives up a connection that does not come about within a third of a second; a request has
+failed if there is no answer within `RETRY_S`, or if the answer is another status than 200.
 """
 
 import threading

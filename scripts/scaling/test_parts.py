@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ import prerequisites
 import scale_plot
 import spec
 import uneven
+from api import Quick
 from fakes import World, event, file_record, live_record
 from kube import CannotRun, NoAnswer, Pod, Refused
 from passes import Reference
@@ -290,6 +292,21 @@ class Small(unittest.TestCase):
             told = totals([probe])
         self.assertGreater(told["unanswered_s"], told["downtime_s"])
         self.assertGreater(told["downtime_s"], 0)
+
+    def test_a_connection_has_less_time_than_an_answer(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            given, connect = [], socket.create_connection
+
+            def create_connection(address, timeout, *rest, **more):
+                given.append(timeout)
+                return connect(address, timeout, *rest, **more)
+
+            with mock.patch("socket.create_connection", create_connection):
+                # It looks the function up as it is made.
+                connection = Quick("127.0.0.1", server.getsockname()[1], timeout=3)
+            connection.connect()
+            self.assertEqual((given, connection.sock.gettimeout(), connection.timeout), ([0.3], 3, 3))
+            connection.close()
 
     def test_which_keda(self):
         world = World()
