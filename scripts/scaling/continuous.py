@@ -9,7 +9,7 @@ must come to exactly what an undisturbed run comes to. It is a breach if
   - a ledger does not close in the end.
 
 Meanwhile, drain and kill nodes: `kubectl drain NODE --ignore-daemonsets --force --delete-emptydir-data`. With --disturb it does that
-itself: each node in turn is drained, and then one is killed.
+itself: each node in turn is drained, but for those that hold what there is one of, and then one is killed.
 """
 
 import sys

@@ -161,6 +161,7 @@ LINES = (
     Line("pdb", "high availability maintained", check=pdb),
     Line("cameras", "so many concurrent cameras", ["scripts/scaling/cameras.sh", "--cameras={cameras}", "--minutes={minutes}"]),
     Line("continuous", "zero downtime during node failure", check=survives),
+    Line("disturbed", "the same while nodes are drained, and one is killed", ["scripts/continuous_test.sh", "--disturb"], compares=True),
     Line("scale", "graceful scaling without data loss", ["scripts/scaling/scale_operations.sh", "--samples={out}/scale.jsonl"],
          compares=True),
     Line("scale-zero", "the same from zero", ["scripts/scaling/scale_operations.sh", "--from-zero", "--patch",
