@@ -14,7 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from kube import CannotRun, NoAnswer, Refused, StayHere
+from kube import CannotRun, NoAnswer, Refused, opener
 
 PAGE = 500
 # The kernel takes a connection, however busy its program is.
@@ -39,8 +39,7 @@ class Quickly(urllib.request.HTTPHandler):
         return self.do_open(Quick, request)
 
 
-# A redirect is an answer, and no proxy of the environment comes between us and the cluster.
-OPENER = urllib.request.build_opener(StayHere, urllib.request.ProxyHandler({}), Quickly())
+OPENER = opener(Quickly())
 
 
 class Direct:

@@ -160,7 +160,7 @@ class Cluster:
                 self.start_proxy()
         request = urllib.request.Request(self.base + path, headers=headers or {}, data=data)
         try:
-            with NO_REDIRECT.open(request, timeout=timeout) as answer:
+            with OPENER.open(request, timeout=timeout) as answer:
                 return answer.status, answer.headers, answer.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -307,8 +307,12 @@ class StayHere(urllib.request.HTTPRedirectHandler):
         return None
 
 
-# Nor does a proxy of the environment come between us and the cluster.
-NO_REDIRECT = urllib.request.build_opener(StayHere, urllib.request.ProxyHandler({}))
+def opener(*handlers):
+    """Takes a redirect for an answer, and lets no proxy of the environment come between us and the cluster."""
+    return urllib.request.build_opener(StayHere, urllib.request.ProxyHandler({}), *handlers)
+
+
+OPENER = opener()
 
 
 def is_status(body):

@@ -50,14 +50,18 @@ class Probe(threading.Thread):
                 self.bad_since = self.bad_since or attempt
                 return self.fails(f"{path}: status {status}: {body[:200]!r}")
             self.slowest_s = max(self.slowest_s, time.monotonic() - begun)
-            if self.bad_since:
-                self.longest_s, self.unanswered_s = self.downtime_s(), self.unanswered_s + time.monotonic() - self.bad_since
-                self.bad_since = None
+            self.outage_ends()
             return None
 
     def fails(self, why):
         self.failed += 1
         self.errors.append(f"{time.strftime('%H:%M:%S')} {why}")
+
+    def outage_ends(self):
+        if self.bad_since:
+            lasted_s = time.monotonic() - self.bad_since
+            self.longest_s, self.unanswered_s = max(self.longest_s, lasted_s), self.unanswered_s + lasted_s
+            self.bad_since = None
 
     def downtime_s(self):
         """The longest time without an answer so far."""
@@ -67,8 +71,8 @@ class Probe(threading.Thread):
         self.told.set()
         if self.is_alive():
             self.join(RETRY_S + TIMEOUT_S + 1)
-        if self.bad_since:
-            self.unanswered_s += time.monotonic() - self.bad_since
+        # What comes later is nobody's outage.
+        self.outage_ends()
 
 
 def totals(probes):

@@ -284,7 +284,8 @@ class Small(unittest.TestCase):
                 return next(answers), b""
 
         answers = iter([503, 200, 503, 503, 200])
-        clock = iter(range(100))
+        # From 1 on: a clock at 0 would say that no outage has begun.
+        clock = iter(range(1, 100))
         with mock.patch("time.monotonic", lambda: next(clock)):
             probe = Probe(Api(), ["/v1/cameras"], 0)
             for _ in range(5):
